@@ -1,0 +1,21 @@
+"""CAT-Seg's own config keys (paper: arXiv 2303.11797)."""
+
+from fvcore.common.config import CfgNode as CN
+
+
+def add_catseg_config(cfg: CN) -> None:
+    """Adds `MODEL.CATSEG` to a Detectron2 config, in place. Defaults are the released ViT-B/16 model."""
+    cfg.MODEL.CATSEG = CN()
+    cfg.MODEL.CATSEG.TAPS = [3, 7]  # 0-based CLIP blocks whose outputs guide the decoder
+    cfg.MODEL.CATSEG.HIDDEN_DIM = 128  # channels of the cost embedding
+    cfg.MODEL.CATSEG.NUM_LAYERS = 2  # aggregation layers (spatial, then class)
+    cfg.MODEL.CATSEG.NUM_HEADS = 4
+    cfg.MODEL.CATSEG.WINDOW_SIZE = 12  # tokens
+    cfg.MODEL.CATSEG.POOLING_SIZES = [2, 2]  # class aggregation in training, tokens
+    cfg.MODEL.CATSEG.TEST_POOLING_SIZES = [1, 1]  # the same at evaluation
+    cfg.MODEL.CATSEG.PAD_LEN = 256  # class axis: padded to this length, cut to it per image; 0 = neither
+    cfg.MODEL.CATSEG.GUIDANCE_DIM = 128  # channels of the projected image and text guidance
+    cfg.MODEL.CATSEG.DECODER_DIMS = [64, 32]  # channels after each upsampling stage
+    cfg.MODEL.CATSEG.DECODER_GUIDANCE_DIMS = [256, 128]  # channels of the upsampled taps
+    cfg.MODEL.CATSEG.DECODER_GUIDANCE_PROJ_DIMS = [32, 16]
+    cfg.MODEL.CATSEG.IGNORED_PIXELS = "negative"  # loss of ignored pixels: "negative" (original) or "masked"

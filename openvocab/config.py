@@ -1,0 +1,39 @@
+"""Every config key that both methods share, with its unit. Method keys live in `catseg/config.py`."""
+
+from fvcore.common.config import CfgNode as CN
+
+
+def add_openvocab_config(cfg: CN) -> None:
+    """Adds the shared keys to a Detectron2 config, in place.
+
+    Args:
+        cfg: what `detectron2.config.get_cfg()` returns.
+    """
+    cfg.MODEL.CLIP = CN()
+    cfg.MODEL.CLIP.NAME = "ViT-B-16-quickgelu"  # an open_clip architecture, or the stem of a file in openvocab/clip/configs
+    cfg.MODEL.CLIP.PRETRAINED = ""  # open_clip tag, a file, or "" (random; the checkpoint in MODEL.WEIGHTS holds CLIP)
+    cfg.MODEL.CLIP.INPUT_SIZE = 384  # pixels; every view is resized to this square
+    cfg.MODEL.CLIP.FINETUNE = "attention"  # "attention" (q and v projections), "full" or "none"
+
+    cfg.MODEL.VOCABULARY = CN()
+    cfg.MODEL.VOCABULARY.TRAIN = ""  # a built-in vocabulary (openvocab/vocab/data) or a .txt/.json file; "" = the dataset's
+    cfg.MODEL.VOCABULARY.TEST = ""  # used where neither the input nor the dataset brings words
+    cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80) or "imagenet_select" (8)
+    cfg.MODEL.VOCABULARY.SYNONYMS = "first"  # "first" (the original's rule) or "mean" of all synonyms' embeddings
+    cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all
+
+    cfg.SOLVER.OPTIMIZER = "AdamW"
+    cfg.SOLVER.CLIP_MULTIPLIER = 0.01  # learning rate of CLIP's parameters relative to BASE_LR
+
+    cfg.INPUT.COLOR_JITTER = True  # SSD photometric distortion in training
+    cfg.INPUT.SIZE_DIVISIBILITY = 32  # pixels; evaluation without sliding window pads to a multiple
+
+    cfg.TEST.SLIDING_WINDOW = CN()
+    cfg.TEST.SLIDING_WINDOW.ENABLED = False
+    cfg.TEST.SLIDING_WINDOW.SIZE = 640  # pixels; the square that the windows are cut from
+    cfg.TEST.SLIDING_WINDOW.KERNEL = 384  # pixels; side of a window, and of the global view
+    cfg.TEST.SLIDING_WINDOW.STRIDE = 256  # pixels
+    cfg.TEST.OUTPUT = "sem_seg"  # "sem_seg": (T, h, w) probabilities; "labels": (h, w) class indices
+    cfg.TEST.ORACLE_GRID = 0  # side of a grid; > 0 reports the mIoU that true labels averaged to this grid would reach
+
+    cfg.DATALOADER.MAPPER_SEED = 0  # seed of the augmentations; -1 takes SEED

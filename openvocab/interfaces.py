@@ -1,0 +1,27 @@
+"""What passes between the stages. Shape letters: B images, T classes, P templates, C joint CLIP width, H x W feature grid."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ClipFeatures(NamedTuple):
+    """Dense features of a batch of images, from CLIP's image tower.
+
+    Attributes:
+        dense: (B, C, H, W) features in the joint image-text space, not normalised.
+        taps: one (B, width, H, W) map per tapped block, class token removed.
+    """
+
+    dense: Tensor
+    taps: tuple[Tensor, ...]
+
+
+class TextFeatures(NamedTuple):
+    """Text embeddings of a vocabulary.
+
+    Attributes:
+        embeddings: (T, P, C), L2-normalised along C.
+    """
+
+    embeddings: Tensor
