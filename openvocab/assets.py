@@ -1,4 +1,4 @@
-"""Where the files that come with the package lie: configs and shipped weights, in a checkout and in an installed wheel."""
+"""Where the configs and shipped weights lie, in a checkout and in an installed wheel."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def config_root() -> Path:
-    """Returns the folder of the config files: `openvocab/configs` in a wheel, `configs` next to the package in a checkout."""
+    """Returns the folder of the configs: `openvocab/configs` in a wheel, else `configs` next to the package."""
     installed = _PACKAGE / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
@@ -15,8 +15,8 @@ def config_path(name: str | Path) -> Path:
     """Finds a config file.
 
     Args:
-        name: a path to a file; or the name of a config that comes with the package, with or without the folder `configs/`
-            and the suffix `.yaml`: "catseg_b", "emojiscapes/catseg", "configs/catseg_b.yaml".
+        name: a path to a file; or the name of a config that comes with the package, with or without the folder
+            `configs/` and the suffix `.yaml`: "catseg_b", "emojiscapes/catseg", "configs/catseg_b.yaml".
 
     Returns:
         Path of an existing file.
@@ -36,7 +36,7 @@ def config_path(name: str | Path) -> Path:
 
 
 def config_names() -> list[str]:
-    """Returns the names of the configs that come with the package, sorted; base files, which describe no model, left out."""
+    """Returns the names of the configs that come with the package, sorted; without base files, which are no models."""
     root = config_root()
     names = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
     return sorted(name for name in names if "base" not in name.split("/")[:-1])

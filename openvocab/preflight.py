@@ -1,7 +1,7 @@
 """What an installation must have, checked from package metadata before anything heavy is imported.
 
-The lists below are the only copy: `setup.py` and `tools/bootstrap.py` read them from here, so this file needs nothing but
-the standard library and must run before anything is installed.
+The lists below are the only copy: `setup.py` and `tools/bootstrap.py` read them from here, so this file needs nothing
+but the standard library and must run before anything is installed.
 """
 
 import importlib
@@ -90,8 +90,8 @@ def version_in_bounds(version: str, bounds: str) -> bool:
         bounds: comma-separated bounds with the operators >=, <=, >, <, == and !=; "" for any version.
 
     Returns:
-        Whether every bound holds. A bound that cannot be read (wildcards, "~=") counts as held: this check is here to name
-        broken installations, not to refuse working ones.
+        Whether every bound holds. A bound that cannot be read (wildcards, "~=") counts as held: this check is here to
+        name broken installations, not to refuse working ones.
     """
     have = _numbers(version)
     for bound in filter(None, (part.strip() for part in bounds.split(","))):
@@ -117,11 +117,8 @@ def check() -> None:
         ImportError: something is missing or does not fit; one line that names it and the command that mends it.
     """
     if sys.version_info[:2] < MIN_PYTHON:
-        raise ImportError(
-            "openvocab needs Python {}.{} or newer, got {}.{}: create an environment with python3.11 or python3.12".format(
-                *MIN_PYTHON, *sys.version_info[:2]
-            )
-        )
+        wanted, got = ("{}.{}".format(*version[:2]) for version in (MIN_PYTHON, sys.version_info))
+        raise ImportError(f"openvocab needs Python >={wanted}, got {got}: make an environment with python3.11 or 3.12")
     for requirement in REQUIREMENTS:
         _check_requirement(requirement)
     _check_torch_pair()
