@@ -1,7 +1,7 @@
 """Random states: read, restore, and keep them untouched by what must not consume them."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -49,19 +49,3 @@ def preserved_rng() -> Iterator[None]:
         yield
     finally:
         restore_rng_state(state)
-
-
-@contextmanager
-def seeded_augmentation(seed: Sequence[int]) -> Iterator[None]:
-    """Seeds the global NumPy generator, which Detectron2's augmentations draw from, and restores it afterwards.
-
-    Args:
-        seed: non-negative integers, e.g. (seed of the run, number of the draw). The same numbers give the same
-            augmentation in every process and worker.
-    """
-    state = np.random.get_state()
-    np.random.seed(np.random.SeedSequence(seed).generate_state(8))
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
