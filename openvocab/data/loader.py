@@ -1,5 +1,6 @@
 """Data loaders for training and evaluation, on Detectron2's catalogs."""
 
+import difflib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -104,8 +105,7 @@ def dataset_dicts(name: str) -> list[dict[str, Any]]:
         ValueError: not registered, or empty.
         FileNotFoundError: the dataset is not on disk.
     """
-    if name not in DatasetCatalog:
-        raise ValueError(f"dataset: got {name!r}, expected one of {', '.join(sorted(DatasetCatalog))}")
+    _require_registered(name)
     dicts = DatasetCatalog.get(name)
     if not dicts:
         raise ValueError(f"dataset {name}: got no samples, expected at least one")
@@ -133,13 +133,19 @@ def _common_metadata(names: tuple[str, ...]) -> Any:
     if not names:
         raise ValueError("DATASETS.TRAIN: got no dataset, expected at least one")
     for name in names:
-        if name not in DatasetCatalog:
-            raise ValueError(f"DATASETS.TRAIN: got {name!r}, expected one of {', '.join(sorted(DatasetCatalog))}")
+        _require_registered(name)
     first, *others = (MetadataCatalog.get(name) for name in names)
     for other in others:
         if (other.stuff_classes, other.ignore_label) != (first.stuff_classes, first.ignore_label):
             raise ValueError(f"DATASETS.TRAIN: {other.name} and {first.name} differ in classes or ignore label")
     return first
+
+
+def _require_registered(name: str) -> None:
+    if name not in DatasetCatalog:
+        near = difflib.get_close_matches(name, list(DatasetCatalog), n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise ValueError(f"dataset: got {name!r}, expected a registered dataset{hint}")
 
 
 def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
