@@ -1,6 +1,9 @@
 """Colours and legends that follow the user's own words."""
 
 import colorsys
+import importlib.util
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +80,7 @@ def draw_inside(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
     lines = shorten(entries, min(MAX_ENTRIES, (height // 2) // row))
     if not lines or width < 8 * size:
         return picture.copy()
-    font = ImageFont.load_default(size=size)
+    font = _font(size)
     pad = size // 3
     room = width // 2 - row - 3 * pad
     texts = [_cut(line.text, font, room) for line in lines]
@@ -108,7 +111,7 @@ def draw_below(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
     height, width = picture.shape[:2]
     size = int(np.clip(width / 40, 12, 96))
     row, pad = round(size * 1.5), size // 2
-    font = ImageFont.load_default(size=size)
+    font = _font(size)
     usable = width - 2 * pad
     widest = row + 2 * pad + max(font.getlength(line.text) for line in lines)
     columns = max(1, min(len(lines), int(usable // widest)))
@@ -121,6 +124,17 @@ def draw_below(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
         part = slice(column * per_column, (column + 1) * per_column)
         _draw_lines(draw, lines[part], texts[part], font, (pad + column * step, pad), row)
     return np.concatenate([picture, np.asarray(strip)], axis=0)
+
+
+@cache
+def _font(size: int):
+    """Takes DejaVu Sans where matplotlib (which Detectron2 needs) brings it: Pillow's own font has ASCII letters only."""
+    spec = importlib.util.find_spec("matplotlib")
+    if spec is not None and spec.origin is not None:
+        file = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if file.is_file():
+            return ImageFont.truetype(str(file), size)
+    return ImageFont.load_default(size=size)
 
 
 def _draw_lines(draw, lines, texts, font, corner: tuple[int, int], row: int) -> None:
