@@ -15,7 +15,7 @@ IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tif
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 # What Pillow's decoders raise on broken files, beside UnidentifiedImageError (an OSError).
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 
 
 def read_image(image: ImageLike) -> np.ndarray:
@@ -140,5 +140,5 @@ def _deep_grey(image: Image.Image, name: str) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     top = 1.0 if image.mode == "F" else 65535.0
     if not (low >= 0 and high <= top):  # so written, NaN is refused as well
-        raise ValueError(f"image: expected grey values in 0..{top:g} for mode {image.mode!r}, got {low:g}..{high:g}: {name}")
+        raise ValueError(f"image: expected {image.mode!r} values in 0..{top:g}, got {low:g}..{high:g}: {name}")
     return np.round(values.astype(np.float32) * (255.0 / top)).astype(np.uint8)

@@ -128,7 +128,7 @@ def draw_below(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
 
 @cache
 def _font(size: int):
-    """Takes DejaVu Sans where matplotlib (which Detectron2 needs) brings it: Pillow's own font has ASCII letters only."""
+    """Takes DejaVu Sans where matplotlib (which Detectron2 needs) brings it: Pillow's own font has only ASCII."""
     spec = importlib.util.find_spec("matplotlib")
     if spec is not None and spec.origin is not None:
         file = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"

@@ -212,7 +212,7 @@ class Result:
         return self.labels.astype(self._label_dtype)  # wraps -1 to the largest value of the type
 
     def summary(self) -> dict:
-        """Gives what the JSON file holds: plain numbers and strings. Areas in pixels and as a share 0..1 of the picture."""
+        """Gives what the JSON file holds: plain numbers and strings; areas in pixels and as shares 0..1."""
         none = self.none_area
         words = [
             {
