@@ -10,8 +10,7 @@ import argparse
 import logging
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from openvocab.checkpoint import zoo
@@ -143,16 +142,14 @@ def _segmenter(args: argparse.Namespace, vocabulary: Vocabulary, background: Voc
 
 def _stems(paths: Sequence[Path]) -> list[str]:
     """Gives every picture its own file name: a/cat.jpg and b/cat.png become cat and cat-2."""
-    seen: Counter[str] = Counter()
-    taken = {path.stem for path in paths}
+    taken: set[str] = set()
     stems = []
     for path in paths:
-        seen[path.stem] += 1
-        stem = path.stem
-        while seen[path.stem] > 1 and stem in taken:
-            stem = f"{path.stem}-{seen[path.stem]}"
-            seen[path.stem] += stem in taken
-        taken.add(stem)
+        stem, number = path.stem, 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{path.stem}-{number}"
+        taken.add(stem.casefold())
         stems.append(stem)
     return stems
 
@@ -165,7 +162,7 @@ def _words_line(vocabulary: Vocabulary) -> str:
 
 
 def _areas_line(result: Result) -> str:
-    areas: Iterable = result.occurring()[:SHOWN_WORDS]
+    areas = result.occurring()[:SHOWN_WORDS]
     parts = [f"{area.name} {100 * area.share:.1f} %" for area in areas]
     if result.none_area.pixels:
         parts.append(f"(none of these) {100 * result.none_area.share:.1f} %")
