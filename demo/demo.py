@@ -12,12 +12,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from openvocab.checkpoint import zoo
-from openvocab.checkpoint.download import DownloadError
-from openvocab.inference.images import find_images
-from openvocab.inference.result import Result, prepare_folder
-from openvocab.vocab.vocabulary import Vocabulary
+from openvocab import preflight
+
+# The rest of the package is imported where it is used: first `preflight` must be able to say what is missing, and a
+# wrong option should be answered before torch and detectron2 have taken their seconds.
+if TYPE_CHECKING:
+    from openvocab.inference.result import Result
+    from openvocab.inference.segmenter import Segmenter
+    from openvocab.vocab.vocabulary import Vocabulary
 
 IMAGES = Path(__file__).resolve().parent / "images"
 SHOWN_WORDS = 20  # a terminal line is no place for a thousand words; the JSON has them all
@@ -40,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     words.add_argument("--background", metavar="WORDS", help='words that come out as "none of these"')
     words.add_argument("--threshold", type=float, metavar="S", help='scores below S (0..1) become "none of these"')
     model = parser.add_argument_group("model")
-    model.add_argument("--model", metavar="NAME", help=f"see --list-models (default: {zoo.DEFAULT_MODEL})")
+    model.add_argument("--model", metavar="NAME", help="see --list-models (default: the small one that ships)")
     model.add_argument("--config-file", metavar="FILE", help="a config instead of --model; needs --weights")
     model.add_argument("--weights", metavar="FILE", help="parameters; with --model instead of those it comes with")
     model.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: cuda where there is one)")
@@ -62,6 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
+        preflight.check()
+    except ImportError as error:
+        _report(error)
+        return 2
+    from openvocab.checkpoint.download import DownloadError
+
+    try:
         args = build_parser().parse_args(argv)
         if args.list_models:
             _list_models()
@@ -73,15 +84,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from openvocab.inference.result import prepare_folder
+    from openvocab.vocab.vocabulary import Vocabulary
+
     # Everything that is cheap to check comes before the model, which may take a download.
     vocabulary = _vocabulary(args)
     background = Vocabulary.parse(args.background) if args.background is not None else ()
     paths = _pictures(args.input)
     folder = prepare_folder(args.output)
     segmenter = _segmenter(args, vocabulary, background)
-    device = f"{segmenter.device}, {segmenter.dtype}"
     print(f"model       {segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})")
-    print(f"weights     {segmenter.weights}\ndevice      {device}\nvocabulary  {_words_line(vocabulary)}")
+    print(f"weights     {segmenter.weights}")
+    print(f"device      {segmenter.device}, {segmenter.dtype}")
+    print(f"vocabulary  {_words_line(vocabulary)}")
     if background:
         print(f"background  {_words_line(background)}")
     failed = 0
@@ -103,7 +118,9 @@ def _run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _vocabulary(args: argparse.Namespace) -> Vocabulary:
+def _vocabulary(args: argparse.Namespace) -> "Vocabulary":
+    from openvocab.vocab.vocabulary import Vocabulary
+
     if args.vocabulary is not None and args.vocabulary_file is not None:
         raise ValueError("--vocabulary and --vocabulary-file: expected one of them, got both")
     if args.vocabulary is not None:
@@ -117,6 +134,8 @@ def _vocabulary(args: argparse.Namespace) -> Vocabulary:
 
 
 def _pictures(inputs: Sequence[str] | None) -> list[Path]:
+    from openvocab.inference.images import find_images
+
     if inputs is None:
         if not IMAGES.is_dir():
             raise ValueError(f"--input: none given, and the pictures that come with the demo are missing ({IMAGES})")
@@ -127,13 +146,13 @@ def _pictures(inputs: Sequence[str] | None) -> list[Path]:
     return paths
 
 
-def _segmenter(args: argparse.Namespace, vocabulary: Vocabulary, background: Vocabulary | tuple):
-    if args.model is not None and args.config_file is not None:
-        raise ValueError("--model and --config-file: expected one of them, got both")
-    # Imported late: torch and detectron2 take seconds, and a wrong option should be answered at once.
+def _segmenter(args: argparse.Namespace, vocabulary: "Vocabulary", background: "Vocabulary | tuple") -> "Segmenter":
+    from openvocab.checkpoint import zoo
     from openvocab.inference.segmenter import Segmenter, combine
 
-    combine(vocabulary, background)
+    if args.model is not None and args.config_file is not None:
+        raise ValueError("--model and --config-file: expected one of them, got both")
+    combine(vocabulary, background)  # for its checks
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold: expected 0..1, got {args.threshold}")
     source = args.config_file or args.model or zoo.DEFAULT_MODEL
@@ -154,14 +173,14 @@ def _stems(paths: Sequence[Path]) -> list[str]:
     return stems
 
 
-def _words_line(vocabulary: Vocabulary) -> str:
+def _words_line(vocabulary: "Vocabulary") -> str:
     shown = ", ".join("|".join(entry) for entry in vocabulary.entries[:SHOWN_WORDS])
     more = len(vocabulary) - SHOWN_WORDS
     rule = {"mean": "mean of the synonyms", "first": "first synonym only"}[vocabulary.synonyms]
     return f"{shown}{f' and {more} more' if more > 0 else ''} ({rule})"
 
 
-def _areas_line(result: Result) -> str:
+def _areas_line(result: "Result") -> str:
     areas = result.occurring()[:SHOWN_WORDS]
     parts = [f"{area.name} {100 * area.share:.1f} %" for area in areas]
     if result.none_area.pixels:
@@ -170,6 +189,8 @@ def _areas_line(result: Result) -> str:
 
 
 def _list_models() -> None:
+    from openvocab.checkpoint import zoo
+
     for model in zoo.models():
         print(f"{model.name:20} {model.method}, {model.note}\n{'':20} licence: {model.licence}")
 

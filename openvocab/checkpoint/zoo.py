@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .download import DownloadError, download, sha256_of
+from openvocab.checkpoint.download import DownloadError, download, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None) -> P
 
 
 def _shipped(model: ZooModel) -> Path:
-    from ..assets import weights_path
+    from openvocab.assets import weights_path
 
     path = weights_path(model.file_name)
     if model.sha256 is not None:

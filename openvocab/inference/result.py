@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from . import legend
+from openvocab.inference import legend
 
 NONE_COLOUR = (128, 128, 128)  # of the "none of these" line in a legend; such pixels stay untinted
 _STRIP_PIXELS = 1 << 22  # pixels handled at once, so that temporary arrays stay small on huge pictures

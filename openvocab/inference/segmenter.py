@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..vocab.vocabulary import Vocabulary, as_vocabulary
-from .images import ImageLike, read_image
-from .memory import require
-from .result import Result
+from openvocab.inference.images import ImageLike, read_image
+from openvocab.inference.memory import require
+from openvocab.inference.result import Result
+from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 _MAX_SIDE = 2048  # pixels; without sliding window, larger answers are upsampled here, chunk by chunk
 _MAX_ANSWER = 1 << 28  # elements of the (T, h, w) answer asked of a model (1 GiB)
 _CHUNK = 1 << 26  # elements upsampled at once (256 MiB)
+_SHOWN_WORDS = 10  # in a warning
 
 
 class Segmenter:
@@ -66,6 +67,7 @@ class Segmenter:
         self.name = name
         self.weights = weights
         self.dtype = dtype
+        self._warned: set[str] = set()  # once per word is enough, however many pictures follow
 
     @property
     def device(self) -> torch.device:
@@ -98,9 +100,9 @@ class Segmenter:
             ValueError: unknown name, config key, device or dtype, missing file, or parameters of another model.
             DownloadError: the parameters cannot be fetched.
         """
-        from ..checkpoint import zoo
-        from ..checkpoint.load import load_weights
-        from ..engine.setup import build_cfg, build_model
+        from openvocab.checkpoint import zoo
+        from openvocab.checkpoint.load import load_weights
+        from openvocab.engine.setup import build_cfg, build_model
 
         dtype = dtype or "float32"
         if dtype not in DTYPES:
@@ -198,21 +200,33 @@ class Segmenter:
         return full
 
     def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
-        """Lists the words the model's text encoder cannot have learned; empty if the encoder does not say."""
-        encoder = getattr(getattr(self.model, "clip", None), "text_encoder", None)
+        """Lists the words that the model cannot know, having never seen them; empty if its text encoder does not say.
+
+        Args:
+            vocabulary: the words.
+        """
+        encoder = getattr(getattr(self.model, "clip", None), "text", None)
         ask = getattr(encoder, "unknown_words", None)
-        return list(ask([word for entry in vocabulary.texts() for word in entry])) if ask is not None else []
+        return list(ask(vocabulary)) if ask is not None else []
+
+    def _warn_of_unknown_words(self, vocabulary: Vocabulary) -> None:
+        new = [word for word in self.unknown_words(vocabulary) if word not in self._warned]
+        self._warned.update(new)
+        if new:
+            shown = ", ".join(new[:_SHOWN_WORDS]) + (f" and {len(new) - _SHOWN_WORDS} more" * (len(new) > _SHOWN_WORDS))
+            logger.warning("%s has never seen these words, expect no sense from them: %s", self.name, shown)
 
     def _answer(self, pixels: np.ndarray, vocabulary: Vocabulary) -> Tensor:
         """Runs the model. Returns (T, h', w') float32 probabilities on its device, at most as large as the picture."""
-        unknown = self.unknown_words(vocabulary)
-        if unknown:
-            logger.warning("the model has never seen these words: %s", ", ".join(unknown))
+        self._warn_of_unknown_words(vocabulary)
         height, width = self._answer_size(*pixels.shape[:2], len(vocabulary))
         image = torch.from_numpy(self._resized(pixels)).permute(2, 0, 1)
         request = {"image": image, "height": height, "width": width, "vocabulary": vocabulary}
-        with torch.inference_mode(), self._autocast():
-            answer = self.model([request])[0]["sem_seg"].float()
+        try:
+            with torch.inference_mode(), self._autocast():
+                answer = self.model([request])[0]["sem_seg"].float()
+        except torch.OutOfMemoryError as error:
+            raise ValueError(f"words: {len(vocabulary)} words do not fit into the memory of {self.device}") from error
         if not bool(torch.isfinite(answer).all()):
             raise ValueError(f"dtype: the model's answer is not finite in {self.dtype}; try float32 or bfloat16")
         return answer
@@ -328,7 +342,7 @@ def _upsampled(answer: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Ten
 
 
 def _best(answer: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Gives (labels int32, scores float32), both (h, w): index and value of the largest channel; ties go to the first."""
+    """Gives (labels int32, scores float32), both (h, w): index and value of the largest channel; of equals the first."""
     if answer.shape[1:] == size:
         scores, labels = answer.max(dim=0)
         return labels.int(), scores
