@@ -342,7 +342,7 @@ def _upsampled(answer: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Ten
 
 
 def _best(answer: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Gives (labels int32, scores float32), both (h, w): index and value of the largest channel; of equals the first."""
+    """Gives (labels int32, scores float32), both (h, w): index and value of the best channel; of equals the first."""
     if answer.shape[1:] == size:
         scores, labels = answer.max(dim=0)
         return labels.int(), scores
