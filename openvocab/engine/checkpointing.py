@@ -87,8 +87,7 @@ def load_weights_for_cfg(model: nn.Module, weights: str) -> None:
         weights: a path, the name of weights that come with the package, or "" for none.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file does not fit the model.
+        ValueError: no such file, or one that does not fit the model.
     """
     if not weights:
         logger.info("MODEL.WEIGHTS is empty: training starts from what the model was built with")
@@ -108,7 +107,7 @@ def find_weights(weights: str) -> Path:
         An existing file.
 
     Raises:
-        FileNotFoundError: neither.
+        ValueError: neither.
     """
     path = Path(os.path.expanduser(weights))
     if path.is_file():
