@@ -92,9 +92,10 @@ def load_weights_for_cfg(model: nn.Module, weights: str) -> None:
     if not weights:
         logger.info("MODEL.WEIGHTS is empty: training starts from what the model was built with")
         return
+    path = find_weights(weights)
     from openvocab.checkpoint.load import load_weights  # lazily: it knows every method's rename table
 
-    load_weights(model, find_weights(weights))
+    load_weights(model, path)
 
 
 def find_weights(weights: str) -> Path:
