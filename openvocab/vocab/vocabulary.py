@@ -183,6 +183,22 @@ def as_vocabulary(value: Vocabulary | Sequence[str], synonyms: str = "mean") -> 
     return value if isinstance(value, Vocabulary) else Vocabulary.from_words(value, synonyms)
 
 
+def named_vocabulary(name: str) -> Vocabulary:
+    """Finds what a config key names.
+
+    Args:
+        name: of a built-in vocabulary, or a .txt or .json file.
+
+    Returns:
+        The vocabulary.
+
+    Raises:
+        ValueError: neither, or as `Vocabulary.from_file`.
+        FileNotFoundError: there is no such file.
+    """
+    return Vocabulary.from_file(name) if name.endswith((".txt", ".json")) else Vocabulary.builtin(name)
+
+
 def builtin_names() -> list[str]:
     """Lists the built-in vocabularies."""
     files = resources.files("openvocab.vocab").joinpath("data").iterdir()
