@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog, build_detection_test_loader
 from detectron2.utils import comm
@@ -68,6 +69,7 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataL
         drop_last=True,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_as_list,
+        generator=torch.Generator().manual_seed(seed),  # else building the iterator draws from the global generator
     )
 
 

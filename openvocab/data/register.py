@@ -1,5 +1,6 @@
 """Puts the datasets into Detectron2's catalogs: explicitly, and as often as one likes."""
 
+import importlib.util
 import logging
 import os
 from functools import partial
@@ -25,9 +26,8 @@ def register_all(root: str | Path | None = None) -> None:
     for entry in CATALOG:
         if entry.name not in DatasetCatalog:
             register_entry(entry, folder)
-    from openvocab.data.emojiscapes import register_emojiscapes  # lazily: it loads what draws the scenes
-
-    register_emojiscapes()
+    if importlib.util.find_spec("openvocab.data.emojiscapes") is not None:
+        importlib.import_module("openvocab.data.emojiscapes").register_emojiscapes()
 
 
 def register_entry(entry: DatasetEntry, root: Path) -> None:
