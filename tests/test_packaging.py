@@ -99,3 +99,19 @@ print(*[build_cfg(name).MODEL.META_ARCHITECTURE for name in assets.config_names(
     architectures = run_elsewhere(unpacked, tmp_path, code)[-1].split()
     assert len(architectures) == len(assets.config_names())
     assert set(architectures) <= {"CATSeg", "LSeg"}
+
+
+def test_the_wheel_segments_outside_a_checkout(unpacked, tmp_path):
+    """With the small model that ships inside it; what the masks look like is tested elsewhere."""
+    code = """
+import numpy as np
+from openvocab import Segmenter
+image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+segmenter = Segmenter.load(device="cpu")
+result = segmenter(image, ["cat", "dog"])
+print(segmenter.weights)
+print(result.names, result.labels.shape, sorted(set(result.labels.flat) - {0, 1}))
+"""
+    weights, summary = run_elsewhere(unpacked, tmp_path, code)[-2:]
+    assert Path(weights).is_relative_to(unpacked / "openvocab" / "weights")
+    assert summary == "['cat', 'dog'] (48, 64) []"
