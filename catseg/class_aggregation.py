@@ -1,0 +1,125 @@
+"""Class aggregation: linear attention over the classes at each location (arXiv 2303.11797, section 3.3).
+
+Shape letters: B images, T classes, H x W grid, D hidden width, G guidance width, d = D / heads.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from catseg.guided_linear import GuidedLinear
+
+EPSILON = 1e-6  # of the normaliser in linear attention
+
+
+def feature_map(x: Tensor) -> Tensor:
+    """The positive feature map of linear attention, elu(x) + 1."""
+    return F.elu(x) + 1
+
+
+class ClassAttention(nn.Module):
+    """Linear attention over the class axis; queries and keys also see the text guidance.
+
+    Args:
+        dim: D.
+        guidance_dim: G.
+        heads: attention heads.
+    """
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.q = GuidedLinear(dim, guidance_dim, dim)
+        self.k = GuidedLinear(dim, guidance_dim, dim)
+        self.v = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, guidance: Tensor, padding: Tensor, padding_guidance: Tensor, copies: int) -> Tensor:
+        """Attends.
+
+        The padding classes are alike at every location and nobody reads their outputs: each only adds the same constant
+        to both sums over the classes. So `copies` of them cost as much as one.
+
+        Args:
+            x: (B, T, H, W, D), normalised.
+            guidance: (B or 1, T, G).
+            padding: (D,) token of a padding class, normalised.
+            padding_guidance: (G,).
+            copies: number of padding classes.
+
+        Returns:
+            (B, T, H, W, D).
+        """
+        # Guidance is per class only: (B or 1, T, 1, 1, D) after its projection.
+        q = self._heads(feature_map(self.q(x, self.q.project_guidance(guidance)[:, :, None, None])))
+        k = self._heads(feature_map(self.k(x, self.k.project_guidance(guidance)[:, :, None, None])))
+        v = self._heads(self.v(x))
+        keys_values = torch.einsum("bthwnd,bthwne->bhwnde", k, v)
+        keys = k.sum(dim=1)
+        if copies:
+            k_pad = self._heads(feature_map(self.k(padding, self.k.project_guidance(padding_guidance))))
+            v_pad = self._heads(self.v(padding))
+            keys_values = keys_values + copies * torch.einsum("nd,ne->nde", k_pad, v_pad)
+            keys = keys + copies * k_pad
+        normaliser = torch.einsum("bthwnd,bhwnd->bthwn", q, keys) + EPSILON
+        return (torch.einsum("bthwnd,bhwnde->bthwne", q, keys_values) / normaliser[..., None]).flatten(-2)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1))
+
+
+class ClassAggregation(nn.Module):
+    """A transformer block over the classes at each location of a pooled grid.
+
+    Args:
+        dim: D.
+        guidance_dim: G.
+        heads: attention heads.
+        pad_len: the class axis acts as if padded to this length; 0 = no padding.
+    """
+
+    def __init__(self, dim: int, guidance_dim: int, heads: int, pad_len: int):
+        super().__init__()
+        self.pad_len = pad_len
+        self.padding_tokens = nn.Parameter(0.02 * torch.randn(1, 1, dim))
+        self.padding_guidance = nn.Parameter(0.02 * torch.randn(1, 1, guidance_dim))
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = ClassAttention(dim, guidance_dim, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
+        if not pad_len:  # unused then; distributed training raises on trainable parameters without gradient
+            self.padding_tokens.requires_grad_(False)
+            self.padding_guidance.requires_grad_(False)
+
+    def forward(self, x: Tensor, guidance: Tensor, pooling: Sequence[int]) -> Tensor:
+        """Aggregates over the classes.
+
+        Args:
+            x: (B, T, H, W, D).
+            guidance: (B or 1, T, G) projected text embeddings.
+            pooling: tokens that are averaged per axis before, for speed.
+
+        Returns:
+            (B, T, H, W, D): x plus the upsampled answer, which itself contains the pooled x.
+        """
+        pooled = self._pool(x, pooling)
+        copies = max(0, self.pad_len - x.shape[1])
+        mixed = self.attention(
+            self.norm1(pooled), guidance, self.norm1(self.padding_tokens)[0, 0], self.padding_guidance[0, 0], copies)
+        pooled = pooled + mixed
+        pooled = pooled + self.mlp(self.norm2(pooled))
+        return x + self._unpool(pooled, x.shape[2:4])
+
+    def _pool(self, x: Tensor, pooling: Sequence[int]) -> Tensor:
+        if tuple(pooling) == (1, 1):
+            return x
+        maps = F.avg_pool2d(x.flatten(0, 1).permute(0, 3, 1, 2), tuple(pooling))
+        return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
+
+    def _unpool(self, x: Tensor, grid: Sequence[int]) -> Tensor:
+        if x.shape[2:4] == tuple(grid):
+            return x
+        maps = F.interpolate(
+            x.flatten(0, 1).permute(0, 3, 1, 2), size=tuple(grid), mode="bilinear", align_corners=True)
+        return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])

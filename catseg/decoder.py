@@ -1,0 +1,106 @@
+"""Decoder: two upsampling stages per class slice, guided by CLIP's intermediate features (arXiv 2303.11797, section 3.4).
+
+Shape letters: B images, T classes, D hidden width, H x W grid.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Makes the decoder's normalisation: groups of 16 channels, at least one group."""
+    return nn.GroupNorm(max(1, channels // 16), channels)
+
+
+class UpBlock(nn.Module):
+    """Upsamples by 2, joins the guidance, and convolves twice.
+
+    Args:
+        in_dim: channels before.
+        out_dim: channels after.
+        guidance_dim: channels of the guidance; the upsampled map has `in_dim - guidance_dim`.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, guidance_dim: int):
+        super().__init__()
+        self.up_dim = in_dim - guidance_dim
+        self.up = nn.ConvTranspose2d(in_dim, self.up_dim, kernel_size=2, stride=2)
+        self.conv1 = nn.Conv2d(in_dim, out_dim, kernel_size=3, padding=1, bias=False)
+        self.norm1 = group_norm(out_dim)
+        self.conv2 = nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1, bias=False)
+        self.norm2 = group_norm(out_dim)
+
+    def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
+        """Applies the stage.
+
+        Args:
+            x: (B, T, in_dim, h, w).
+            guidance: (B, guidance_dim, 2h, 2w).
+
+        Returns:
+            (B, T, out_dim, 2h, 2w).
+        """
+        up = self.up(x.flatten(0, 1))
+        # conv([up ; guidance]) is the sum of two convolutions, of which the second one is the same for all classes.
+        mixed = F.conv2d(up, self.conv1.weight[:, :self.up_dim], padding=1).unflatten(0, x.shape[:2])
+        mixed = mixed + F.conv2d(guidance, self.conv1.weight[:, self.up_dim:], padding=1)[:, None]
+        y = F.relu(self.norm1(mixed.flatten(0, 1)))
+        y = F.relu(self.norm2(self.conv2(y)))
+        return y.unflatten(0, x.shape[:2])
+
+
+class Decoder(nn.Module):
+    """Turns aggregated cost maps into logits at four times the grid's resolution.
+
+    Args:
+        hidden_dim: D.
+        dims: channels after the two stages.
+        tap_dim: channels of the tapped CLIP blocks.
+        guidance_dims: channels of the two upsampled taps.
+        guidance_proj_dims: channels of their projections.
+    """
+
+    def __init__(self, hidden_dim: int, dims: Sequence[int], tap_dim: int, guidance_dims: Sequence[int],
+                 guidance_proj_dims: Sequence[int]):
+        super().__init__()
+        # The stages work at two and four times the grid, so the taps are brought there.
+        self.tap_upsample = nn.ModuleList(
+            nn.ConvTranspose2d(tap_dim, dim, kernel_size=factor, stride=factor)
+            for dim, factor in zip(guidance_dims, (2, 4), strict=True))
+        self.guidance_projection = nn.ModuleList(
+            nn.Conv2d(dim, projected, kernel_size=3, padding=1)
+            for dim, projected in zip(guidance_dims, guidance_proj_dims, strict=True))
+        in_dims = (hidden_dim, dims[0])
+        self.up = nn.ModuleList(
+            UpBlock(before, after, guidance)
+            for before, after, guidance in zip(in_dims, dims, guidance_proj_dims, strict=True))
+        self.head = nn.Conv2d(dims[1], 1, kernel_size=3, padding=1)
+
+    def guidance(self, taps: Sequence[Tensor]) -> list[Tensor]:
+        """Prepares the guidance, once per image.
+
+        Args:
+            taps: two (B, tap_dim, H, W) maps.
+
+        Returns:
+            (B, guidance_proj_dims[0], 2H, 2W) and (B, guidance_proj_dims[1], 4H, 4W).
+        """
+        return [F.relu(project(upsample(tap)))
+                for tap, upsample, project in zip(taps, self.tap_upsample, self.guidance_projection, strict=True)]
+
+    def forward(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
+        """Decodes each class slice on its own.
+
+        Args:
+            x: (B, T, H, W, D).
+            guidance: as `guidance` returns it.
+
+        Returns:
+            Logits (B, T, 4H, 4W).
+        """
+        y = x.permute(0, 1, 4, 2, 3)
+        for stage, maps in zip(self.up, guidance, strict=True):
+            y = stage(y, maps)
+        return self.head(y.flatten(0, 1)).squeeze(1).unflatten(0, x.shape[:2])

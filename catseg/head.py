@@ -1,0 +1,159 @@
+"""CAT-Seg's head: cost volume, aggregation, decoder (arXiv 2303.11797, section 3).
+
+Shape letters: B images, T classes, K <= T classes that are kept, P templates, C joint width, D hidden width, H x W grid.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from torch import Tensor, nn
+
+from catseg.class_aggregation import ClassAggregation
+from catseg.cost_volume import CostEmbedding, compute_cost, keep_most_similar
+from catseg.decoder import Decoder
+from catseg.spatial_aggregation import SpatialAggregation
+from openvocab.interfaces import ClipFeatures, TextFeatures
+from openvocab.vocab.templates import templates
+
+LOGIT_OF_DROPPED = -100.0  # of classes that the cut to PAD_LEN leaves out
+SLICES_PER_CHUNK = 512  # (image, class) slices at a time where no gradient is wanted; bounds memory
+
+
+class AggregationLayer(nn.Module):
+    """One round of aggregation: within each class slice, then over the classes at each location.
+
+    Args:
+        spatial: the first half.
+        classes: the second half.
+    """
+
+    def __init__(self, spatial: SpatialAggregation, classes: ClassAggregation):
+        super().__init__()
+        self.spatial = spatial
+        self.classes = classes
+
+    def forward(self, x: Tensor, image_guidance: Tensor, text_guidance: Tensor, pooling: Sequence[int]) -> Tensor:
+        """Aggregates: (B, K, H, W, D) to the same shape; see the halves for the other arguments."""
+        return self.classes(self.spatial(x, image_guidance), text_guidance, pooling)
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class CATSegHead(nn.Module):
+    """Turns CLIP's features of images and words into logits.
+
+    Args:
+        prompts: P.
+        joint_dim: C.
+        tap_dim: channels of the tapped CLIP blocks.
+        grid: H and W in tokens.
+        hidden_dim: D; a multiple of `num_heads`.
+        num_layers: aggregation layers.
+        num_heads: attention heads.
+        window_size: side of an attention window in tokens.
+        pooling_sizes: tokens averaged per axis before class aggregation, in training.
+        test_pooling_sizes: the same in evaluation.
+        pad_len: length that the class axis is padded to and, per image, cut to; 0 = neither.
+        guidance_dim: channels of the projected guidance.
+        decoder_dims: channels after the two decoder stages.
+        decoder_guidance_dims: channels of the upsampled taps.
+        decoder_guidance_proj_dims: channels of their projections.
+
+    Raises:
+        ValueError: sizes that do not fit each other.
+    """
+
+    @configurable
+    def __init__(self, *, prompts: int, joint_dim: int, tap_dim: int, grid: tuple[int, int], hidden_dim: int,
+                 num_layers: int, num_heads: int, window_size: int, pooling_sizes: Sequence[int],
+                 test_pooling_sizes: Sequence[int], pad_len: int, guidance_dim: int, decoder_dims: Sequence[int],
+                 decoder_guidance_dims: Sequence[int], decoder_guidance_proj_dims: Sequence[int]):
+        super().__init__()
+        for name, sizes in (("POOLING_SIZES", pooling_sizes), ("TEST_POOLING_SIZES", test_pooling_sizes)):
+            if len(sizes) != 2 or not all(1 <= size <= side for size, side in zip(sizes, grid)):
+                raise ValueError(f"{name}: got {list(sizes)}, expected two sizes in 1..grid {tuple(grid)} tokens")
+        if hidden_dim % num_heads:
+            raise ValueError(f"HIDDEN_DIM: got {hidden_dim}, expected a multiple of NUM_HEADS {num_heads}")
+        self.pooling = {True: tuple(pooling_sizes), False: tuple(test_pooling_sizes)}  # by `self.training`
+        self.pad_len = pad_len
+        self.grid = tuple(grid)
+        self.cost_embedding = CostEmbedding(prompts, hidden_dim)
+        self.image_guidance = nn.Conv2d(joint_dim, guidance_dim, kernel_size=3, padding=1)
+        self.text_guidance = nn.Linear(joint_dim, guidance_dim)
+        self.layers = nn.ModuleList(
+            AggregationLayer(
+                SpatialAggregation(hidden_dim, guidance_dim, num_heads, self.grid, window_size),
+                ClassAggregation(hidden_dim, guidance_dim, num_heads, pad_len))
+            for _ in range(num_layers))
+        self.decoder = Decoder(hidden_dim, decoder_dims, tap_dim, decoder_guidance_dims, decoder_guidance_proj_dims)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Reads the arguments from a config.
+
+        Args:
+            cfg: with `MODEL.CATSEG`.
+            input_shape: "dense" (channels, height, width of the dense features) and "tap" (channels).
+
+        Returns:
+            Arguments of the constructor.
+        """
+        own, dense = cfg.MODEL.CATSEG, input_shape["dense"]
+        return {
+            "prompts": len(templates(cfg.MODEL.VOCABULARY.TEMPLATES)),
+            "joint_dim": dense.channels,
+            "tap_dim": input_shape["tap"].channels,
+            "grid": (dense.height, dense.width),
+            "hidden_dim": own.HIDDEN_DIM,
+            "num_layers": own.NUM_LAYERS,
+            "num_heads": own.NUM_HEADS,
+            "window_size": own.WINDOW_SIZE,
+            "pooling_sizes": own.POOLING_SIZES,
+            "test_pooling_sizes": own.TEST_POOLING_SIZES,
+            "pad_len": own.PAD_LEN,
+            "guidance_dim": own.GUIDANCE_DIM,
+            "decoder_dims": own.DECODER_DIMS,
+            "decoder_guidance_dims": own.DECODER_GUIDANCE_DIMS,
+            "decoder_guidance_proj_dims": own.DECODER_GUIDANCE_PROJ_DIMS,
+        }
+
+    def forward(self, features: ClipFeatures, text: TextFeatures) -> Tensor:
+        """Computes logits.
+
+        Args:
+            features: dense (B, C, H, W) and two taps (B, tap_dim, H, W).
+            text: embeddings (T, P, C).
+
+        Returns:
+            Logits (B, T, 4H, 4W). Where T > pad_len > 0, the classes that an image is least similar to get -100.
+
+        Raises:
+            ValueError: the features' grid is not the one that the head was built for.
+        """
+        if features.dense.shape[-2:] != self.grid:
+            raise ValueError(f"features: got a grid of {tuple(features.dense.shape[-2:])}, expected {self.grid}")
+        classes = len(text.embeddings)
+        if torch.is_grad_enabled():
+            return self._logits(features, text.embeddings)
+        step = max(1, SLICES_PER_CHUNK // min(classes, self.pad_len or classes))
+        chunks = zip(features.dense.split(step), *(tap.split(step) for tap in features.taps))
+        return torch.cat([self._logits(ClipFeatures(dense, taps), text.embeddings) for dense, *taps in chunks])
+
+    def _logits(self, features: ClipFeatures, text: Tensor) -> Tensor:
+        kept = keep_most_similar(compute_cost(features.dense, text), text, self.pad_len)
+        x = self.cost_embedding(kept.cost)
+        image_guidance = F.relu(self.image_guidance(features.dense)).permute(0, 2, 3, 1)
+        text_guidance = F.relu(self.text_guidance(F.normalize(kept.text.mean(dim=2), dim=-1)))
+        for layer in self.layers:
+            x = layer(x, image_guidance, text_guidance, self.pooling[self.training])
+        tap_guidance = self.decoder.guidance(features.taps)
+        logits = torch.cat([self.decoder(part, tap_guidance) for part in x.split(SLICES_PER_CHUNK, dim=1)], dim=1)
+        if kept.index is None:
+            return logits
+        everything = logits.new_full((len(logits), len(text), *logits.shape[2:]), LOGIT_OF_DROPPED)
+        batch = torch.arange(len(logits), device=logits.device)[:, None]
+        return everything.index_put((batch, kept.index), logits)

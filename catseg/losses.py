@@ -1,0 +1,64 @@
+"""Training loss: binary cross-entropy of every pixel and class (arXiv 2303.11797, section 3.5).
+
+Shape letters: B images, T classes, h x w label pixels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED_PIXELS = ("negative", "masked")
+
+
+def segmentation_loss(logits: Tensor, labels: Sequence[Tensor], ignore_label: int, ignored_pixels: str) -> Tensor:
+    """Computes the mean binary cross-entropy at label resolution.
+
+    Args:
+        logits: (B, T, h', w'), upsampled bilinearly to the size of each label map.
+        labels: B maps (h, w) int64 with classes 0..T - 1 or `ignore_label`; sizes may differ.
+        ignore_label: value of pixels without a class.
+        ignored_pixels: "negative" counts such a pixel as negative for every class, as the original does; "masked"
+            leaves it out.
+
+    Returns:
+        Scalar, mean over all counted pixels and classes; 0 where no pixel counts.
+
+    Raises:
+        ValueError: a label outside the range, or an unknown rule.
+    """
+    if ignored_pixels not in IGNORED_PIXELS:
+        raise ValueError(f"ignored_pixels: got {ignored_pixels!r}, expected one of {IGNORED_PIXELS} "
+                         "(MODEL.CATSEG.IGNORED_PIXELS)")
+    total, pixels = logits.new_zeros(()), 0
+    for maps, label in zip(logits, labels, strict=True):
+        check_labels(label, len(maps), ignore_label)
+        maps = F.interpolate(maps[None], size=label.shape, mode="bilinear", align_corners=False)[0]
+        known = label != ignore_label
+        # bce(x, t) = softplus(x) - t x, and the one-hot target picks one x per pixel; -logsigmoid(-x) is softplus
+        # without the shortcut that F.softplus takes for large x.
+        negative = -F.logsigmoid(-maps)
+        positive = maps.gather(0, torch.where(known, label, 0)[None])[0]
+        counted = known if ignored_pixels == "masked" else torch.ones_like(known)
+        total = total + (negative.sum(dim=0) * counted).sum() - (positive * known).sum()
+        pixels = pixels + counted.sum()
+    return total / (pixels * logits.shape[1]).clamp(min=1)
+
+
+def check_labels(label: Tensor, classes: int, ignore_label: int) -> None:
+    """Refuses labels that no class stands for.
+
+    Args:
+        label: (h, w) int64.
+        classes: T.
+        ignore_label: the one value allowed outside 0..T - 1.
+
+    Raises:
+        ValueError: names the values and T.
+    """
+    wrong = (label != ignore_label) & ((label < 0) | (label >= classes))
+    if bool(wrong.any()):
+        values = label[wrong].unique().tolist()
+        raise ValueError(f"sem_seg: got labels {values[:10]}, expected 0..{classes - 1} (T = {classes} words) or the "
+                         f"ignore label {ignore_label}")

@@ -1,0 +1,140 @@
+"""Builds a CLIP model and loads weights in open_clip's format."""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from openvocab.clip.image_encoder import ImageEncoder
+from openvocab.clip.spec import clip_spec, own_configs
+from openvocab.clip.text_encoder import TextEncoder
+
+logger = logging.getLogger(__name__)
+
+
+class Clip(nn.Module):
+    """Both towers of CLIP.
+
+    Args:
+        name: see `openvocab.clip.spec.clip_spec`.
+    """
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.spec = clip_spec(name)
+        self.visual = ImageEncoder(self.spec)
+        self.text = TextEncoder(self.spec)
+        self.logit_scale = nn.Parameter(torch.full((), math.log(1 / 0.07)))
+
+
+def build_clip(name: str, pretrained: str = "") -> Clip:
+    """Builds a CLIP model.
+
+    Args:
+        name: open_clip's name, or one of `openvocab/clip/configs`.
+        pretrained: "" for random weights (nothing is read or downloaded), a file in open_clip's format
+            (`state_dict()` of its CLIP, or a checkpoint around it), or a tag of open_clip, which may download.
+
+    Returns:
+        The model, in float32, on the current default device.
+
+    Raises:
+        ValueError: unknown name or tag, a file that does not fit, or weights that were trained with another activation.
+        FileNotFoundError: `pretrained` looks like a path, but there is no such file.
+    """
+    clip = Clip(name)
+    if not pretrained:
+        return clip
+    path = Path(pretrained)
+    if path.is_file():
+        state = read_state(path)
+    elif path.suffix in (".pt", ".pth", ".bin", ".safetensors") or len(path.parts) > 1:
+        raise FileNotFoundError(f"pretrained: there is no file {pretrained}")
+    else:
+        state = state_of_tag(name, pretrained)
+    try:
+        clip.load_state_dict(from_open_clip(state))
+    except RuntimeError as error:
+        raise ValueError(f"pretrained: {pretrained} does not fit CLIP {name}: {error}") from error
+    logger.info("CLIP %s: weights from %s", name, pretrained)
+    return clip
+
+
+def state_of_tag(name: str, tag: str) -> dict[str, Tensor]:
+    """Loads weights by open_clip's tag.
+
+    Args:
+        name: of the model.
+        tag: one of `open_clip.list_pretrained_tags_by_model(name)`.
+
+    Returns:
+        The state dict of open_clip's model.
+
+    Raises:
+        ValueError: the tag does not exist for this model, or its weights expect the other GELU.
+    """
+    known = [] if name in own_configs() else open_clip.list_pretrained_tags_by_model(name)
+    if tag not in known:
+        raise ValueError(f"pretrained: got {tag!r}, expected a file or one of {known} for {name} (MODEL.CLIP.PRETRAINED)")
+    quick_gelu = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
+    if quick_gelu != clip_spec(name).quick_gelu:
+        hint = f"{name}-quickgelu" if quick_gelu else name.removesuffix("-quickgelu")
+        raise ValueError(f"pretrained: {tag!r} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, "
+                         f"but {name} computes the other; expected MODEL.CLIP.NAME {hint}")
+    return open_clip.create_model(name, pretrained=tag, precision="fp32").state_dict()
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Reads a state dict from a file, without running code that the file may hold.
+
+    Args:
+        path: .safetensors, or what `torch.save` wrote: a state dict, or one under "state_dict" or "model".
+
+    Returns:
+        Names to tensors.
+
+    Raises:
+        ValueError: the file is truncated or holds something else.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"path: {path} is no readable weights file ({type(error).__name__})") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"path: {path} holds {type(content).__name__}, expected names and tensors")
+    return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Renames open_clip's CLIP parameters to ours and splits the fused attention projections.
+
+    Args:
+        state: names and tensors of `open_clip.CLIP`.
+
+    Returns:
+        Names and tensors of `Clip`, in float32.
+    """
+    renamed = {}
+    for name, value in state.items():
+        if name == "attn_mask":  # older files store the causal mask
+            continue
+        if value.is_floating_point():
+            value = value.float()
+        target = name if name.startswith("visual.") or name == "logit_scale" else f"text.{name}"
+        if target.endswith(".attn.in_proj_weight"):
+            for letter, part in zip("qkv", value.chunk(3)):
+                renamed[target.removesuffix("in_proj_weight") + f"{letter}_proj_weight"] = part.clone()
+        else:
+            renamed[target] = value
+    return renamed

@@ -1,0 +1,156 @@
+"""CLIP's text tower: a vocabulary and prompt templates become normalised embeddings.
+
+Shape letters: T classes, P templates, C joint width, n texts, L tokens.
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openvocab.clip.blocks import Transformer
+from openvocab.clip.spec import ClipSpec
+from openvocab.interfaces import TextFeatures
+from openvocab.vocab.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+TEXTS_PER_BATCH = 256  # bounds memory: 847 names in 80 templates are 67,760 texts
+CACHED_VOCABULARIES = 8
+
+
+class TextEncoder(nn.Module):
+    """Causal text transformer with a cache for evaluation.
+
+    Args:
+        spec: sizes.
+    """
+
+    def __init__(self, spec: ClipSpec):
+        super().__init__()
+        self.spec = spec
+        self.token_embedding = nn.Embedding(spec.vocab_size, spec.text_width)
+        self.positional_embedding = nn.Parameter(torch.empty(spec.context_length, spec.text_width))
+        self.transformer = Transformer(
+            spec.text_width, spec.text_layers, spec.text_heads, spec.text_mlp_width, spec.quick_gelu)
+        self.ln_final = nn.LayerNorm(spec.text_width)
+        self.text_projection = nn.Parameter(torch.empty(spec.text_width, spec.embed_dim))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.text_projection, std=spec.text_width**-0.5)
+        self._tokenizer = open_clip.SimpleTokenizer(context_length=spec.context_length)
+        self._cache: OrderedDict[Hashable, Tensor] = OrderedDict()
+
+    def forward(self, vocabulary: Vocabulary, templates: Sequence[str]) -> TextFeatures:
+        """Encodes a vocabulary; in evaluation without gradients the answer is kept for the next call.
+
+        Args:
+            vocabulary: T channels; what several synonyms of a channel do is the vocabulary's own rule.
+            templates: P texts with one "{}" each.
+
+        Returns:
+            Embeddings (T, P, C), L2-normalised. Synonyms are averaged after normalisation, the mean normalised again.
+
+        Raises:
+            ValueError: a word is longer than the context.
+        """
+        words = vocabulary.texts()
+        if self.training or torch.is_grad_enabled():
+            return TextFeatures(self._encode(words, templates))
+        key = self._cache_key(words, tuple(templates))
+        if key not in self._cache:
+            self._cache[key] = self._encode(words, templates)
+            logger.debug("encoded %d channels x %d templates", len(words), len(templates))
+        self._cache.move_to_end(key)
+        while len(self._cache) > CACHED_VOCABULARIES:
+            self._cache.popitem(last=False)
+        return TextFeatures(self._cache[key])
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """Switches the mode and forgets cached embeddings: a write through `.data` leaves no other trace."""
+        self._cache.clear()
+        return super().train(mode)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Turns texts into token ids with start and end token, without padding.
+
+        Args:
+            texts: n texts.
+
+        Returns:
+            n lists of ids.
+
+        Raises:
+            ValueError: a text is longer than the context; it is named. Nothing is cut off silently.
+        """
+        start, end = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
+        rows = [[start, *self._tokenizer.encode(text), end] for text in texts]
+        for text, row in zip(texts, rows):
+            if len(row) > self.spec.context_length:
+                shown = text if len(text) <= 80 else text[:77] + "..."
+                raise ValueError(f"vocabulary: got a text of {len(row)} tokens, expected at most "
+                                 f"{self.spec.context_length} (context of {self.spec.name}): {shown!r}")
+        return rows
+
+    def encode_tokens(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Encodes token rows.
+
+        Rows are filled up to the longest of the batch only: under the causal mask the end token sees nothing behind it,
+        so the answer is that of the full context.
+
+        Args:
+            rows: n lists of token ids, each ending with the end token.
+
+        Returns:
+            (n, C), not normalised.
+        """
+        device = self.positional_embedding.device
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+        for index, row in enumerate(rows):
+            tokens[index, :len(row)] = torch.tensor(row)
+        x = self.token_embedding(tokens.to(device)) + self.positional_embedding[:tokens.shape[1]]
+        for block in self.transformer.resblocks:
+            x = block(x, causal=True)
+        x = x[torch.arange(len(rows), device=device), lengths - 1]
+        return self.ln_final(x) @ self.text_projection
+
+    def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
+        """Names the words that a small CLIP cannot know: those with a token whose embedding is all zero.
+
+        Args:
+            vocabulary: the words.
+
+        Returns:
+            The unknown ones in order, each once; empty for a model with a full token table.
+        """
+        words = list(dict.fromkeys(word for channel in vocabulary.texts() for word in channel))
+        table = self.token_embedding.weight
+        return [word for word, row in zip(words, self.tokenize(words))
+                if bool((table[torch.tensor(row, device=table.device)] == 0).all(dim=1).any())]
+
+    def _encode(self, words: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
+        prompts = [[template.format(word) for word in channel] for channel in words for template in templates]
+        unique = {text: None for channel in prompts for text in channel}
+        rows = dict(zip(unique, self.tokenize(list(unique))))
+        ordered = sorted(rows, key=lambda text: len(rows[text]))  # batches of similar length waste least
+        batches = [ordered[start:start + TEXTS_PER_BATCH] for start in range(0, len(ordered), TEXTS_PER_BATCH)]
+        encoded = torch.cat([self.encode_tokens([rows[text] for text in batch]) for batch in batches])
+        encoded = F.normalize(encoded, dim=-1)
+
+        place = {text: index for index, text in enumerate(ordered)}
+        source = torch.tensor([place[text] for channel in prompts for text in channel], device=encoded.device)
+        target = torch.tensor([i for i, channel in enumerate(prompts) for _ in channel], device=encoded.device)
+        sums = encoded.new_zeros(len(prompts), encoded.shape[1]).index_add(0, target, encoded[source])
+        return F.normalize(sums, dim=-1).unflatten(0, (len(words), len(templates)))
+
+    def _cache_key(self, words: tuple[tuple[str, ...], ...], templates: tuple[str, ...]) -> Hashable:
+        device = self.positional_embedding.device.type
+        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype, p.device)
+                        for p in self.parameters())
+        return words, templates, autocast, torch.is_inference_mode_enabled(), weights

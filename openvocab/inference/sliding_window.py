@@ -1,0 +1,148 @@
+"""Sliding-window evaluation as pure functions (CAT-Seg's protocol: overlapping windows and one global view).
+
+Shape letters: T classes, V views (windows in row-major order, then the global view), h x w image pixels,
+S pixels of the square that the windows are cut from, K pixels of a window.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PIXELS_PER_CHUNK = 2**25  # of class maps that are upsampled at a time: 128 MB in float32
+
+
+def window_origins(size: int, kernel: int, stride: int) -> list[int]:
+    """Places windows along one axis.
+
+    Args:
+        size: pixels of the axis.
+        kernel: pixels of a window.
+        stride: pixels between windows; the last one is moved back where it would reach over the edge.
+
+    Returns:
+        First pixel of each window; together the windows cover the axis.
+
+    Raises:
+        ValueError: the window is longer than the axis, or the stride leaves gaps or is not positive.
+    """
+    if not 0 < kernel <= size:
+        raise ValueError(f"kernel: got {kernel}, expected 1..{size} (TEST.SLIDING_WINDOW.KERNEL at most SIZE)")
+    if not 0 < stride <= kernel:
+        raise ValueError(f"stride: got {stride}, expected 1..{kernel} (TEST.SLIDING_WINDOW.STRIDE at most KERNEL)")
+    return [min(start, size - kernel) for start in range(0, size - kernel + stride, stride)]
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resizes maps bilinearly without antialias.
+
+    Args:
+        maps: (n, c, h, w), floating point.
+        size: height and width in pixels.
+
+    Returns:
+        (n, c, *size).
+    """
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def make_views(image: Tensor, size: int, kernel: int, stride: int) -> Tensor:
+    """Cuts an image into windows and adds the global view.
+
+    Args:
+        image: (3, h, w), floating point.
+        size: S; the image is resized to S x S before it is cut, its aspect ratio is not kept.
+        kernel: K.
+        stride: pixels between windows.
+
+    Returns:
+        (V, 3, K, K): the windows, then the image itself (not its S x S version) resized to K x K.
+
+    Raises:
+        ValueError: as `window_origins`.
+    """
+    origins = window_origins(size, kernel, stride)
+    square = resize(image[None], (size, size))[0]
+    windows = [square[:, y:y + kernel, x:x + kernel] for y in origins for x in origins]
+    return torch.stack([*windows, resize(image[None], (kernel, kernel))[0]])
+
+
+def merge_windows(windows: Tensor, size: int, stride: int) -> Tensor:
+    """Puts windows back in place and averages them where they overlap.
+
+    Args:
+        windows: (V - 1, T, K, K) in row-major order.
+        size: S.
+        stride: pixels between windows.
+
+    Returns:
+        (T, S, S).
+
+    Raises:
+        ValueError: the number of windows does not fit `size` and `stride`.
+    """
+    kernel = windows.shape[-1]
+    origins = window_origins(size, kernel, stride)
+    if len(windows) != len(origins) ** 2:
+        raise ValueError(f"windows: got {len(windows)}, expected {len(origins) ** 2} for size {size}, kernel {kernel}, "
+                         f"stride {stride}")
+    total = windows.new_zeros(windows.shape[1], size, size)
+    count = windows.new_zeros(size, size)
+    for window, (y, x) in zip(windows, ((y, x) for y in origins for x in origins)):
+        total[:, y:y + kernel, x:x + kernel] += window
+        count[y:y + kernel, x:x + kernel] += 1
+    return total / count
+
+
+def merge_views(views: Tensor, size: int, stride: int) -> Tensor:
+    """Merges the maps of all views: mean of the merged windows and the upsampled global view.
+
+    Args:
+        views: (V, T, K, K), probabilities.
+        size: S.
+        stride: pixels between windows.
+
+    Returns:
+        (T, S, S).
+
+    Raises:
+        ValueError: as `merge_windows`.
+    """
+    return (merge_windows(views[:-1], size, stride) + resize(views[-1:], (size, size))[0]) / 2
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Pads an image with zeros at the bottom and the right.
+
+    Args:
+        image: (3, h, w).
+        multiple: pixels; 0 or 1 pads nothing.
+
+    Returns:
+        (3, h', w') with both sides multiples of `multiple`.
+    """
+    if multiple <= 1:
+        return image
+    height, width = image.shape[-2:]
+    return F.pad(image, (0, -width % multiple, 0, -height % multiple))
+
+
+def best_channel(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Upsamples maps and takes the best channel per pixel, without holding all upsampled maps at once.
+
+    Args:
+        maps: (T, h', w'), floating point.
+        size: height and width of the answer in pixels.
+
+    Returns:
+        Channel per pixel, (*size) int64, the first of equal ones; and its value, (*size), in the dtype of `maps`.
+    """
+    step = max(1, PIXELS_PER_CHUNK // (size[0] * size[1]))
+    best, channel = resize(maps[None, :step], size)[0].max(dim=0)
+    for start in range(step, len(maps), step):
+        value, index = resize(maps[None, start:start + step], size)[0].max(dim=0)
+        better = value > best
+        best = torch.where(better, value, best)
+        channel = torch.where(better, index + start, channel)
+    return channel, best

@@ -1,0 +1,236 @@
+"""The words a model is asked for: channels, synonyms, class names. Standard library only."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+SYNONYM_RULES = ("mean", "first")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words with synonyms, one channel each; hashable.
+
+    Attributes:
+        entries: per channel its synonyms; the first is the main word.
+        names: of the output classes, for legends.
+        channel_to_class: class of each channel after the argmax, or None where channel i is class i. This is not the
+            same as synonyms: PAS-20b asks 59 words, each with its own channel, and 39 of them mean "background".
+        synonyms: "mean" of the synonyms' embeddings, or "first" word only (the rule of CAT-Seg's benchmarks).
+
+    Raises:
+        ValueError: no entries, an empty entry, or `names`, `channel_to_class` or `synonyms` that do not fit.
+    """
+
+    entries: tuple[tuple[str, ...], ...]
+    names: tuple[str, ...]
+    channel_to_class: tuple[int, ...] | None = None
+    synonyms: str = "mean"
+
+    def __post_init__(self) -> None:
+        if not self.entries:
+            raise ValueError("words: got an empty vocabulary, expected at least one word")
+        for index, words in enumerate(self.entries):
+            if not words or not all(word.strip() for word in words):
+                raise ValueError(f"words: got a blank word in entry {index + 1}: {words!r}, expected text")
+        if self.synonyms not in SYNONYM_RULES:
+            raise ValueError(f"synonyms: got {self.synonyms!r}, expected one of {SYNONYM_RULES}")
+        if self.channel_to_class is None:
+            if len(self.names) != len(self.entries):
+                raise ValueError(f"names: got {len(self.names)}, expected {len(self.entries)}, one per channel")
+        elif len(self.channel_to_class) != len(self.entries):
+            raise ValueError(f"channel_to_class: got length {len(self.channel_to_class)}, "
+                             f"expected {len(self.entries)}, one per channel")
+        elif not set(self.channel_to_class) <= set(range(len(self.names))):
+            raise ValueError(f"channel_to_class: got values {sorted(set(self.channel_to_class))}, "
+                             f"expected 0..{len(self.names) - 1}")
+
+    def __len__(self) -> int:
+        """Number of channels T."""
+        return len(self.entries)
+
+    @classmethod
+    def from_words(cls, words: Sequence[str], synonyms: str = "mean") -> "Vocabulary":
+        """Makes a vocabulary of words given by a user.
+
+        Args:
+            words: one per channel; "sofa|couch" joins synonyms. Surrounding and repeated blanks are dropped.
+            synonyms: "mean" or "first".
+
+        Returns:
+            The vocabulary; `names` are the first words.
+
+        Raises:
+            ValueError: no words, a blank word, or a word twice (capitals do not count, CLIP reads lower case).
+
+        Example:
+            >>> Vocabulary.from_words(["cat", "sofa|couch"]).names
+            ('cat', 'sofa')
+        """
+        if isinstance(words, str):
+            raise ValueError(f"words: got one string {words!r}, expected a list of words (or use Vocabulary.parse)")
+        return cls._checked([word.split("|") for word in words], synonyms)
+
+    @classmethod
+    def parse(cls, text: str) -> "Vocabulary":
+        """Reads words from one line, such as a command-line option.
+
+        Args:
+            text: words separated by commas, synonyms by "|". Words with commas need a file or a list.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            ValueError: as `from_words`.
+
+        Example:
+            >>> len(Vocabulary.parse("cat, sofa|couch"))
+            2
+        """
+        return cls.from_words(text.split(",") if text.strip() else [])
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Vocabulary":
+        """Reads words from a file.
+
+        Args:
+            path: .txt with one entry per line ("|" joins synonyms, commas belong to the word, "#" starts a comment
+                line), or .json with a list of strings, or of lists of synonyms. UTF-8.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            ValueError: another suffix or content; also as `from_words`. The file is named.
+            FileNotFoundError: there is no such file.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"path: there is no vocabulary file {path}")
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+            if path.suffix == ".txt":
+                lines = (line.strip() for line in text.splitlines())
+                return cls._checked([line.split("|") for line in lines if line and not line.startswith("#")], "mean")
+            if path.suffix == ".json":
+                return cls._checked(_entries_of_json(json.loads(text)), "mean")
+        except ValueError as error:  # also what json and the decoder raise
+            raise ValueError(f"path: {path}: {error}") from error
+        raise ValueError(f"path: got {path}, expected a .txt or .json file")
+
+    @classmethod
+    def builtin(cls, name: str) -> "Vocabulary":
+        """Loads a vocabulary of a benchmark, with the strings its published numbers were measured with.
+
+        Args:
+            name: such as "coco_stuff_171"; see `builtin_names`.
+
+        Returns:
+            The vocabulary with the rule "first". Several classes may share a word (19 classes of ADE-847 do).
+
+        Raises:
+            ValueError: unknown name; lists what exists.
+
+        Example:
+            >>> len(Vocabulary.builtin("coco_stuff_171"))
+            171
+        """
+        content = _read_builtin(name)
+        return cls(
+            entries=tuple((words,) if isinstance(words, str) else tuple(words) for words in content["prompts"]),
+            names=tuple(content["names"]),
+            channel_to_class=tuple(content["channel_to_class"]) if "channel_to_class" in content else None,
+            synonyms="first",
+        )
+
+    def with_synonyms(self, rule: str) -> "Vocabulary":
+        """Returns the same words under another synonym rule ("mean" or "first")."""
+        return replace(self, synonyms=rule)
+
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """Returns per channel the words that reach the text encoder under the synonym rule."""
+        if self.synonyms == "first":
+            return tuple(words[:1] for words in self.entries)
+        return self.entries
+
+    @classmethod
+    def _checked(cls, entries: Sequence[Sequence[str]], synonyms: str) -> "Vocabulary":
+        cleaned = tuple(tuple(" ".join(word.split()) for word in words) for words in entries)
+        seen = set()
+        for word in (word for words in cleaned for word in words):
+            if word and word.casefold() in seen:
+                raise ValueError(f"words: got {word!r} twice, expected each word once")
+            seen.add(word.casefold())
+        return cls(entries=cleaned, names=tuple(words[0] for words in cleaned), synonyms=synonyms)
+
+
+def as_vocabulary(value: Vocabulary | Sequence[str], synonyms: str = "mean") -> Vocabulary:
+    """Accepts what callers pass for a vocabulary.
+
+    Args:
+        value: a vocabulary, which is returned as it is, or a sequence of words.
+        synonyms: rule for a sequence of words.
+
+    Returns:
+        A vocabulary.
+
+    Raises:
+        ValueError: as `Vocabulary.from_words`.
+    """
+    return value if isinstance(value, Vocabulary) else Vocabulary.from_words(value, synonyms)
+
+
+def named_vocabulary(name: str) -> Vocabulary:
+    """Finds what a config key names.
+
+    Args:
+        name: of a built-in vocabulary, or a .txt or .json file.
+
+    Returns:
+        The vocabulary.
+
+    Raises:
+        ValueError: neither, or as `Vocabulary.from_file`.
+        FileNotFoundError: there is no such file.
+    """
+    return Vocabulary.from_file(name) if name.endswith((".txt", ".json")) else Vocabulary.builtin(name)
+
+
+def builtin_names() -> list[str]:
+    """Lists the built-in vocabularies."""
+    files = resources.files("openvocab.vocab").joinpath("data").iterdir()
+    return sorted(file.name.removesuffix(".json") for file in files if file.name.endswith(".json"))
+
+
+def builtin_dataset_ids(name: str) -> tuple[int, ...]:
+    """Returns, per class of a built-in vocabulary, the value that the dataset's raw annotations hold.
+
+    Args:
+        name: see `builtin_names`.
+
+    Returns:
+        One value per class.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    return tuple(_read_builtin(name)["dataset_ids"])
+
+
+def _read_builtin(name: str) -> dict:
+    if name not in builtin_names():
+        raise ValueError(f"name: got {name!r}, expected one of {builtin_names()}")
+    return json.loads(resources.files("openvocab.vocab").joinpath("data", f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _entries_of_json(content: object) -> list[list[str]]:
+    if not isinstance(content, list):
+        raise ValueError(f"got {type(content).__name__}, expected a list of strings or of lists of synonyms")
+    entries = [entry.split("|") if isinstance(entry, str) else entry for entry in content]
+    for entry in entries:
+        if not isinstance(entry, list) or not all(isinstance(word, str) for word in entry):
+            raise ValueError(f"got the entry {entry!r}, expected a string or a list of synonyms")
+    return entries
