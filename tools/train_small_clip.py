@@ -250,7 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("output/small_clip"))
     parser.add_argument("--config", type=Path, default=Path("openvocab/clip/configs/emojiscapes-vit-s8.json"))
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--dense-weight", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)

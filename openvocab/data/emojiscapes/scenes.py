@@ -91,10 +91,11 @@ def finish(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
 
-def _background(world_: World, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One to three stuff regions with wavy borders: image float32, labels uint8."""
-    count = int(rng.integers(1, 4))
-    chosen = rng.choice(len(world_.stuff), count, replace=False)
+def _background(
+    world_: World, chosen: Sequence[int], size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stuff regions from top to bottom with wavy borders: image float32, labels uint8."""
+    count = len(chosen)
     image = texture(world_.stuff[chosen[0]], rng, size)
     labels = np.full((size, size), len(world_.nouns) + chosen[0], np.uint8)
     y, x = np.mgrid[:size, :size].astype(np.float32) / size
@@ -120,7 +121,7 @@ def _nouns(world_: World, split: str, count: int, rng: np.random.Generator) -> l
 
 
 def render_scene(scene: Scene | Sequence) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a scene.
+    """Draws a scene of one to three stuff regions and two to eight things.
 
     Args:
         scene: a `Scene` or a sequence with its fields.
@@ -134,10 +135,36 @@ def render_scene(scene: Scene | Sequence) -> tuple[np.ndarray, np.ndarray]:
     """
     scene = Scene(*scene)
     world_ = world(scene.world)
-    styles, size = tuple(scene.styles), scene.size
-    rng = stream(scene.world, scene.split, styles, scene.index, size)
-    image, labels = _background(world_, size, rng)
-    for noun in _nouns(world_, scene.split, int(rng.integers(2, 9)), rng):
+    styles = tuple(scene.styles)
+    rng = stream(scene.world, scene.split, styles, scene.index, scene.size)
+    stuff = rng.choice(len(world_.stuff), int(rng.integers(1, 4)), replace=False)
+    nouns = _nouns(world_, scene.split, int(rng.integers(2, 9)), rng)
+    return compose(world_, stuff, nouns, styles, scene.size, rng)
+
+
+def compose(
+    world_: World,
+    stuff: Sequence[int],
+    nouns: Sequence[int],
+    styles: Sequence[str],
+    size: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws given things on given stuff, at random places, sizes and angles.
+
+    Args:
+        world_: whose words.
+        stuff: positions in `world_.stuff`, one to three, top to bottom.
+        nouns: positions in `world_.nouns`, back to front.
+        styles: drawing styles to choose from.
+        size: side in pixels.
+        rng: the only source of randomness.
+
+    Returns:
+        As `render_scene`.
+    """
+    image, labels = _background(world_, stuff, size, rng)
+    for noun in nouns:
         side = size * float(rng.uniform(0.2, 0.55))
         center = tuple(rng.uniform(0.08, 0.92, 2) * size)
         covered = paste(image, pick_drawing(world_, noun, styles, rng), center, side, rng, jitter=0.7)
