@@ -1,0 +1,34 @@
+"""Open-vocabulary segmentation: give it an image and any words, get a mask per word.
+
+Names are resolved when they are first used, so that `import openvocab` loads neither torch nor open_clip.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openvocab.inference.segmenter import Segmenter
+    from openvocab.vocab.vocabulary import Vocabulary
+
+__version__ = "0.1.0"
+
+__all__ = ["Segmenter", "Vocabulary", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    modules = {
+        "Segmenter": "openvocab.inference.segmenter",
+        "Vocabulary": "openvocab.vocab.vocabulary",
+    }
+    if name not in modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Segmenter":
+        # A broken installation is named here in one line, before an import deep inside some package fails on it.
+        from openvocab import preflight
+
+        preflight.check()
+    return getattr(importlib.import_module(modules[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

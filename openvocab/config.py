@@ -25,6 +25,8 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.SOLVER.OPTIMIZER = "AdamW"
     cfg.SOLVER.CLIP_MULTIPLIER = 0.01  # learning rate of CLIP's parameters relative to BASE_LR
 
+    cfg.INPUT.FORMAT = "RGB"  # Detectron2's default is BGR; every model here takes RGB
+    cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # share of the crop that one class may fill; 1.0 = no constraint
     cfg.INPUT.COLOR_JITTER = True  # SSD photometric distortion in training
     cfg.INPUT.SIZE_DIVISIBILITY = 32  # pixels; evaluation without sliding window pads to a multiple
 

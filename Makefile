@@ -1,0 +1,49 @@
+# make demo     segment the pictures that ship with the repository, with the small model that ships with it
+# make test     the tests that need neither GPU nor network; make test-slow the long ones; make lint the style
+#
+# Each target first brings .venv up to date (tools/bootstrap.py), which takes no time where it is. Settings:
+#   PYTHON=python3.12          the Python to make .venv with (3.11 or 3.12; found on PATH where not given)
+#   DETECTRON2=git             detectron2 from upstream's repository (needs a C++ compiler) instead of the pinned wheel
+#   MODEL=catseg_b INPUT=a.jpg VOCABULARY="cat,sofa" OUTPUT=folder DEVICE=cuda   passed on to demo/demo.py
+#   TESTS=tests/test_assets.py the tests to run; ARGS=... further arguments for demo.py or pytest
+
+VENV ?= .venv
+PYTHON ?=
+DETECTRON2 ?=
+TESTS ?=
+ARGS ?=
+
+DEMO_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(INPUT),--input "$(INPUT)") \
+	$(if $(VOCABULARY),--vocabulary "$(VOCABULARY)") $(if $(OUTPUT),--output "$(OUTPUT)") \
+	$(if $(DEVICE),--device "$(DEVICE)")
+
+.PHONY: help setup demo test test-slow lint clean
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+# A name on PATH may be a shim that does not run, so each candidate is run.
+setup:
+	@for python in $(or $(PYTHON),$(VENV)/bin/python python3.12 python3.11 python3 python); do \
+		if $$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1; then \
+			exec $$python tools/bootstrap.py --venv "$(VENV)" --detectron2 "$(DETECTRON2)"; \
+		fi; \
+	done; \
+	echo "setup: error: Python 3.11 or 3.12 is needed, found none ($(or $(PYTHON),tried python3.12 python3.11 python3)):" \
+		"install one and run make PYTHON=/path/to/python3.12" >&2; exit 1
+
+demo: setup
+	$(VENV)/bin/python demo/demo.py $(DEMO_OPTIONS) $(ARGS)
+
+test: setup
+	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS) $(TESTS)
+
+test-slow: setup
+	$(VENV)/bin/python -m pytest -m slow $(ARGS) $(TESTS)
+
+lint: setup
+	$(VENV)/bin/ruff check .
+
+clean:
+	rm -rf $(VENV) build dist output *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,62 @@
+"""Where the configs and shipped weights lie, in a checkout and in an installed wheel."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def config_root() -> Path:
+    """Returns the folder of the configs: `openvocab/configs` in a wheel, else `configs` next to the package."""
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+
+
+def config_path(name: str | Path) -> Path:
+    """Finds a config file.
+
+    Args:
+        name: a path to a file; or the name of a config that comes with the package, with or without the folder
+            `configs/` and the suffix `.yaml`: "catseg_b", "emojiscapes/catseg", "configs/catseg_b.yaml".
+
+    Returns:
+        Path of an existing file.
+
+    Raises:
+        ValueError: there is no such file and no config of this name; lists the names that exist.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    root = config_root()
+    plain = str(name).removesuffix(".yaml").removeprefix("./").removeprefix("configs/")
+    names = config_names()
+    if plain in names:
+        return root / f"{plain}.yaml"
+    known = ", ".join(names) or f"none (no configs in {root})"
+    raise ValueError(f"config: expected a file or one of {known}, got {str(name)!r}")
+
+
+def config_names() -> list[str]:
+    """Returns the names of the configs that come with the package, sorted; without base files, which are no models."""
+    root = config_root()
+    names = (path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+    return sorted(name for name in names if "base" not in name.split("/")[:-1])
+
+
+def weights_path(name: str) -> Path:
+    """Finds weights that ship with the package.
+
+    Args:
+        name: file name in `openvocab/weights`.
+
+    Returns:
+        Path of an existing file.
+
+    Raises:
+        ValueError: no such file; lists the names that exist.
+    """
+    root = _PACKAGE / "weights"
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    if name not in names:
+        known = ", ".join(names) or f"none (no files in {root})"
+        raise ValueError(f"weights: expected one of {known}, got {name!r}")
+    return root / name

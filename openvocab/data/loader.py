@@ -1,0 +1,154 @@
+"""Data loaders for training and evaluation, on Detectron2's catalogs."""
+
+import difflib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog, build_detection_test_loader
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset
+
+from openvocab.data.mapper import SemSegTestMapper, SemSegTrainMapper
+from openvocab.data.reading import check_labels, read_labels
+from openvocab.data.sampler import ResumableTrainingSampler
+
+logger = logging.getLogger(__name__)
+
+LABEL_CHECKS = 32
+"""Label files that are read before training starts."""
+
+
+class _DrawnDataset(Dataset):
+    """A dataset that is asked for (number of the draw, index)."""
+
+    def __init__(self, dicts: list[dict[str, Any]], mapper: Callable[[int, dict], dict]) -> None:
+        self._dicts = DatasetFromList(dicts, copy=False)  # serialised once, shared by the workers
+        self._mapper = mapper
+
+    def __len__(self) -> int:
+        return len(self._dicts)
+
+    def __getitem__(self, draw_and_index: tuple[int, int]) -> dict[str, Any]:
+        draw, index = draw_and_index
+        return self._mapper(draw, self._dicts[index])
+
+
+def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataLoader:
+    """Builds the endless training loader of this process.
+
+    Args:
+        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), DATALOADER.NUM_WORKERS and what the mapper reads.
+        seed: of the shuffle.
+        start_draw: number of samples that were drawn before, over all processes; not 0 on resume.
+
+    Returns:
+        Yields lists of samples, as `SemSegTrainMapper` makes them.
+
+    Raises:
+        ValueError: unknown or empty dataset, batch not divisible, datasets of different classes, labels out of range.
+        FileNotFoundError: a dataset is not on disk.
+    """
+    world_size = comm.get_world_size()
+    if cfg.SOLVER.IMS_PER_BATCH % world_size:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH: got {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of the {world_size} processes"
+        )
+    metadata = _common_metadata(cfg.DATASETS.TRAIN)
+    dicts = [item for name in cfg.DATASETS.TRAIN for item in dataset_dicts(name)]
+    check_first_labels(dicts, metadata)
+    sampler = ResumableTrainingSampler(
+        len(dicts), seed=seed, start=start_draw, rank=comm.get_rank(), world_size=world_size
+    )
+    return DataLoader(
+        _DrawnDataset(dicts, SemSegTrainMapper.from_config(cfg, metadata, seed)),
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
+        sampler=sampler,
+        drop_last=True,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_as_list,
+        generator=torch.Generator().manual_seed(seed),  # else building the iterator draws from the global generator
+    )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
+    """Builds the loader of one evaluation: one image per batch, each image in exactly one process.
+
+    Args:
+        cfg: INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST, DATALOADER.NUM_WORKERS.
+        dataset_name: a registered dataset.
+
+    Returns:
+        Yields lists of one sample, as `SemSegTestMapper` makes them.
+
+    Raises:
+        ValueError: unknown or empty dataset.
+        FileNotFoundError: the dataset is not on disk.
+    """
+    return build_detection_test_loader(
+        dataset_dicts(dataset_name),
+        mapper=SemSegTestMapper.from_config(cfg),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+
+
+def dataset_dicts(name: str) -> list[dict[str, Any]]:
+    """Lists a registered dataset.
+
+    Args:
+        name: in Detectron2's catalog.
+
+    Returns:
+        Its dicts, at least one.
+
+    Raises:
+        ValueError: not registered, or empty.
+        FileNotFoundError: the dataset is not on disk.
+    """
+    _require_registered(name)
+    dicts = DatasetCatalog.get(name)
+    if not dicts:
+        raise ValueError(f"dataset {name}: got no samples, expected at least one")
+    return dicts
+
+
+def check_first_labels(dicts: list[dict[str, Any]], metadata: Any, count: int = LABEL_CHECKS) -> None:
+    """Reads some labels, evenly spread over the dataset, before hours are spent on training.
+
+    Args:
+        dicts: the dataset.
+        metadata: with stuff_classes and ignore_label.
+        count: how many to read.
+
+    Raises:
+        ValueError: a label is neither a class nor ignored, or a file cannot be read; names the file.
+    """
+    for item in dicts[:: max(1, len(dicts) // count)][:count]:
+        name = item.get("sem_seg_file_name") or item["file_name"]
+        check_labels(read_labels(item), len(metadata.stuff_classes), metadata.ignore_label, str(name))
+    logger.info("checked the labels of %d of %d samples", min(count, len(dicts)), len(dicts))
+
+
+def _common_metadata(names: tuple[str, ...]) -> Any:
+    if not names:
+        raise ValueError("DATASETS.TRAIN: got no dataset, expected at least one")
+    for name in names:
+        _require_registered(name)
+    first, *others = (MetadataCatalog.get(name) for name in names)
+    for other in others:
+        if (other.stuff_classes, other.ignore_label) != (first.stuff_classes, first.ignore_label):
+            raise ValueError(f"DATASETS.TRAIN: {other.name} and {first.name} differ in classes or ignore label")
+    return first
+
+
+def _require_registered(name: str) -> None:
+    if name not in DatasetCatalog:
+        near = difflib.get_close_matches(name, list(DatasetCatalog), n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise ValueError(f"dataset: got {name!r}, expected a registered dataset{hint}")
+
+
+def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return batch

@@ -1,0 +1,140 @@
+"""Starts the processes of a job, on GPUs or on a CPU, and turns our own errors into one line."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+import torch
+from detectron2.engine import launch
+from torch.multiprocessing import ProcessExitedException
+
+OWN_PACKAGES = ("openvocab", "catseg")
+
+USER_ERROR = 2
+"""Exit code where the user can mend the cause."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def count_processes(num_gpus: int, num_processes: int, num_machines: int = 1) -> tuple[int, str]:
+    """Decides how many processes run on this machine and on which device.
+
+    Args:
+        num_gpus: as asked for; 0 is the CPU.
+        num_processes: CPU processes as asked for; 0 means not asked for.
+        num_machines: with their own GPUs each.
+
+    Returns:
+        Number of processes on this machine, and "cuda" or "cpu".
+
+    Raises:
+        ValueError: more GPUs than there are, both GPUs and CPU processes, or a negative number.
+    """
+    if num_gpus < 0 or num_processes < 0 or num_machines < 1:
+        raise ValueError(
+            f"got --num-gpus {num_gpus}, --num-processes {num_processes}, --num-machines {num_machines}: "
+            "expected at least 0, 0 and 1"
+        )
+    if num_gpus == 0:
+        return max(1, num_processes), "cpu"
+    if num_processes > 0:
+        raise ValueError(f"--num-processes counts CPU processes, expected --num-gpus 0 beside it, got {num_gpus}")
+    present = torch.cuda.device_count()
+    if num_gpus > present:
+        raise ValueError(f"--num-gpus: got {num_gpus}, but this machine has {present}; --num-gpus 0 runs on the CPU")
+    return num_gpus, "cuda"
+
+
+def run_processes(
+    job: Callable[..., None],
+    args: Sequence,
+    *,
+    processes: int,
+    device: str,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+) -> int:
+    """Runs a job in one or several processes (gloo on a CPU, NCCL on GPUs).
+
+    Args:
+        job: importable from its module; called as `job(*args)` in each process.
+        args: picklable where there are several processes.
+        processes: on this machine.
+        device: "cuda" or "cpu".
+        num_machines: of the whole job.
+        machine_rank: of this machine.
+        dist_url: where the processes meet; "auto" takes a free port of this machine.
+
+    Returns:
+        Exit code: 0, `USER_ERROR` or `INTERRUPTED`.
+    """
+    if device == "cpu" and processes * num_machines > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2's launch takes NCCL wherever a process sees a GPU
+    try:
+        launch(
+            _guarded,
+            processes,
+            num_machines=num_machines,
+            machine_rank=machine_rank,
+            dist_url=dist_url,
+            args=(job, tuple(args), processes if device == "cpu" else 1),
+        )
+    except ProcessExitedException as error:
+        if error.exit_code in (USER_ERROR, INTERRUPTED):
+            return error.exit_code  # the process has said why
+        raise
+    except SystemExit as error:
+        return int(error.code or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def report_user_errors(function: Callable[[], int]) -> int:
+    """Calls a function; an error that our own code raised for the user becomes one line on stderr.
+
+    Args:
+        function: returns an exit code.
+
+    Returns:
+        Its exit code, or `USER_ERROR`.
+    """
+    try:
+        return function()
+    except (ValueError, FileNotFoundError) as error:
+        if not raised_by_us(error):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; --resume continues from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+
+
+def raised_by_us(error: BaseException) -> bool:
+    """Tells whether a `raise` in our packages made an error: those name argument, got and expected.
+
+    Args:
+        error: with its traceback.
+
+    Returns:
+        False for what comes out of a library: there the traceback is needed.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").split(".")[0] in OWN_PACKAGES
+
+
+def _guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int) -> None:
+    if processes_sharing_cpu > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes_sharing_cpu))
+
+    def run() -> int:
+        job(*args)
+        return 0
+
+    code = report_user_errors(run)
+    if code:
+        sys.exit(code)

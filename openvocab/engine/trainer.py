@@ -1,0 +1,337 @@
+"""Detectron2's trainer with our data, optimizer and evaluator, on any device, resumable to the last digit."""
+
+import importlib.util
+import json
+import logging
+import time
+import weakref
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultTrainer, SimpleTrainer, hooks
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from openvocab.data.loader import build_test_loader, build_train_loader, dataset_dicts
+from openvocab.engine.checkpointing import AtomicCheckpointer, CheckpointHook, load_weights_for_cfg
+from openvocab.engine.files import write_atomically
+from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
+from openvocab.engine.rng import preserved_rng, restore_rng_state
+from openvocab.engine.setup import build_model
+from openvocab.evaluation.sem_seg import SemSegEvaluator
+
+logger = logging.getLogger(__name__)
+
+
+class AutocastTrainer(SimpleTrainer):
+    """One step in mixed precision: float16 with a gradient scaler on a GPU, bfloat16 on a CPU.
+
+    Detectron2's `AMPTrainer` insists on CUDA.
+    """
+
+    def __init__(self, model: nn.Module, data_loader: DataLoader | None, optimizer: torch.optim.Optimizer) -> None:
+        """As `SimpleTrainer`.
+
+        Args:
+            model: possibly wrapped for distributed training.
+            data_loader: endless.
+            optimizer: clips in its `step`, so that it sees unscaled gradients.
+        """
+        super().__init__(model, data_loader, optimizer)
+        self.device_type = next(model.parameters()).device.type
+        self.precision = torch.bfloat16 if self.device_type == "cpu" else torch.float16
+        self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=self.precision == torch.float16)
+
+    def run_step(self) -> None:
+        """Runs one step."""
+        start = time.perf_counter()
+        data = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+        with torch.autocast(self.device_type, dtype=self.precision):
+            losses = self.model(data)
+        self.optimizer.zero_grad()
+        self.grad_scaler.scale(sum(losses.values())).backward()
+        self.after_backward()
+        self._write_metrics(losses, data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adds the scaler's state."""
+        return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the scaler's state too.
+
+        Args:
+            state_dict: of this class; a run cannot change its precision when it resumes.
+        """
+        super().load_state_dict(state_dict)
+        if state_dict.get("grad_scaler"):
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+class Trainer(DefaultTrainer):
+    """Detectron2's `DefaultTrainer`: its loop, hooks, writers and linear scaling, with what it lacks for exact resumption.
+
+    A checkpoint holds, besides model, optimizer and schedule, the seed of the data, the number of samples drawn and the
+    random states of every process. The data loader is built when the first iteration is known, and so are the writers.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Builds model, optimizer and schedule.
+
+        Args:
+            cfg: for SOLVER.REFERENCE_WORLD_SIZE processes; scaled here to the number that runs.
+
+        Raises:
+            ValueError: a batch that cannot be divided, or what model and optimizer refuse.
+        """
+        TrainerBase.__init__(self)
+        cfg = scale_to_processes(cfg, comm.get_world_size())
+        self.cfg = cfg
+        self.data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        model = self.build_model(cfg)
+        optimizer = build_optimizer(cfg, model)
+        model = wrap_for_distributed(model)
+        step = AutocastTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = step(model, None, optimizer)
+        self.scheduler = build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        self._start_draw = 0
+        self._rng_states: list[dict] | None = None
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Builds the model of the config.
+
+        Args:
+            cfg: with META_ARCHITECTURE.
+
+        Returns:
+            The model, without loaded weights.
+        """
+        return build_model(cfg)
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continues from the last checkpoint in OUTPUT_DIR, or starts with MODEL.WEIGHTS.
+
+        Args:
+            resume: continue, if there is a checkpoint.
+
+        Raises:
+            ValueError: MODEL.WEIGHTS is missing, or weights or checkpoint belong to another model.
+        """
+        if resume and self.checkpointer.has_checkpoint():
+            extra = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
+            self.start_iter = self.iter + 1
+            self._rng_states = extra.get("rng_states")
+            logger.info("resuming at iteration %d, sample %d", self.start_iter, self._start_draw)
+            return
+        if resume:
+            logger.info("nothing to resume in %s: starting from iteration 0", self.cfg.OUTPUT_DIR)
+        load_weights_for_cfg(self.checkpointer.model, self.cfg.MODEL.WEIGHTS)
+
+    def train(self) -> OrderedDict | None:
+        """Trains to MAX_ITER.
+
+        Returns:
+            The last results where TEST.EXPECTED_RESULTS asks for their verification, else None.
+        """
+        for name in self.cfg.DATASETS.TEST:
+            dataset_dicts(name)  # a missing test set is an error now, not after hours
+        self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
+        if comm.is_main_process():
+            self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
+        return super().train()
+
+    def before_train(self) -> None:
+        """Restores the random states after everything that could consume them."""
+        super().before_train()
+        if self._rng_states is None:
+            return
+        if len(self._rng_states) != comm.get_world_size():
+            logger.warning(
+                "the checkpoint holds the random states of %d processes, now there are %d: not restored",
+                len(self._rng_states),
+                comm.get_world_size(),
+            )
+            return
+        restore_rng_state(self._rng_states[comm.get_rank()])
+
+    def build_hooks(self) -> list[hooks.HookBase]:
+        """Lists Detectron2's hooks in its order; the writers follow in `train`.
+
+        Returns:
+            Timer, schedule, checkpoint, evaluation.
+        """
+        return [
+            hooks.IterationTimer(),
+            hooks.LRScheduler(),
+            CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD),
+            hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
+        ]
+
+    def build_writers(self) -> list[EventWriter]:
+        """Builds the writers: console, metrics.json, and TensorBoard where it is installed.
+
+        On resume, lines of metrics.json from iterations that are run again are dropped first. Losses in it are not
+        smoothed: the smoothing window of a resumed run would start empty, and its curve would differ.
+
+        Returns:
+            Detectron2 event writers.
+        """
+        metrics = Path(self.cfg.OUTPUT_DIR) / "metrics.json"
+        metrics.parent.mkdir(parents=True, exist_ok=True)
+        keep_metrics_before(metrics, self.start_iter)
+        writers = [CommonMetricPrinter(self.max_iter), JSONWriter(str(metrics), window_size=1)]
+        if importlib.util.find_spec("tensorboard") is not None:
+            writers.append(TensorboardXWriter(self.cfg.OUTPUT_DIR))
+        return writers
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adds where the data stands.
+
+        Returns:
+            Detectron2's state with "data_seed" and "draws", the number of samples drawn over all processes.
+        """
+        draws = self._start_draw + (self.iter + 1 - self.start_iter) * self.cfg.SOLVER.IMS_PER_BATCH
+        return super().state_dict() | {"data_seed": self.data_seed, "draws": draws}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores Detectron2's state and where the data stands.
+
+        Args:
+            state_dict: from `state_dict`.
+        """
+        super().load_state_dict(state_dict)
+        self.data_seed, self._start_draw = state_dict["data_seed"], state_dict["draws"]
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: list | None = None) -> OrderedDict:
+        """Evaluates a model on every dataset of DATASETS.TEST, each with its own words.
+
+        Args:
+            cfg: DATASETS.TEST, TEST.*, OUTPUT_DIR.
+            model: with weights; possibly wrapped for distributed training. Random states are left as they were.
+            evaluators: one for each dataset; default `SemSegEvaluator`.
+
+        Returns:
+            {dataset: {"sem_seg": {score: percent}}}, or the inner part where there is one dataset; empty off rank 0.
+
+        Raises:
+            ValueError: unknown or empty dataset, another number of evaluators, or wrong predictions.
+            FileNotFoundError: a dataset is not on disk.
+        """
+        if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
+            raise ValueError(f"evaluators: got {len(evaluators)}, expected {len(cfg.DATASETS.TEST)} as in DATASETS.TEST")
+        results: OrderedDict = OrderedDict()
+        with preserved_rng():
+            for index, name in enumerate(cfg.DATASETS.TEST):
+                loader = build_test_loader(cfg, name)
+                use_vocabulary_of(model, name)
+                evaluator = evaluators[index] if evaluators else SemSegEvaluator.from_config(cfg, name)
+                results[name] = inference_on_dataset(model, loader, evaluator)
+                if comm.is_main_process():
+                    print_csv_format(results[name])
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    def _evaluate(self) -> OrderedDict:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+
+def use_vocabulary_of(model: nn.Module, dataset_name: str) -> None:
+    """Gives a model the words of a dataset, for inputs that bring none.
+
+    Args:
+        model: possibly wrapped; a model without `set_default_vocabulary` is left alone.
+        dataset_name: registered; without a vocabulary in its metadata the model keeps the words it has.
+    """
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    vocabulary = MetadataCatalog.get(dataset_name).get("vocabulary", None)
+    if vocabulary is not None and hasattr(inner, "set_default_vocabulary"):
+        inner.set_default_vocabulary(vocabulary)
+
+
+def wrap_for_distributed(model: nn.Module) -> nn.Module:
+    """Wraps a model where there are several processes, on CPU (no device ids) as on GPU.
+
+    Args:
+        model: on its device.
+
+    Returns:
+        The model itself in a single process.
+    """
+    if comm.get_world_size() == 1:
+        return model
+    on_gpu = next(model.parameters()).is_cuda
+    return DistributedDataParallel(
+        model, device_ids=[comm.get_local_rank()] if on_gpu else None, broadcast_buffers=False
+    )
+
+
+def scale_to_processes(cfg: CfgNode, world_size: int) -> CfgNode:
+    """Applies Detectron2's linear scaling: batch and learning rate with the number of processes, iterations inversely.
+
+    Args:
+        cfg: SOLVER.REFERENCE_WORLD_SIZE is the number of processes that the recipe is for; 0 never scales.
+        world_size: processes that run.
+
+    Returns:
+        The config itself, or a scaled copy.
+
+    Raises:
+        ValueError: IMS_PER_BATCH cannot be divided by the reference.
+    """
+    solver = cfg.SOLVER
+    if solver.REFERENCE_WORLD_SIZE > 0 and solver.IMS_PER_BATCH % solver.REFERENCE_WORLD_SIZE:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH: got {solver.IMS_PER_BATCH}, expected a multiple of SOLVER.REFERENCE_WORLD_SIZE "
+            f"({solver.REFERENCE_WORLD_SIZE})"
+        )
+    scaled = DefaultTrainer.auto_scale_workers(cfg, world_size)
+    if scaled is cfg:
+        return cfg
+    logger.info(
+        "recipe for %d processes, running %d: batch %d -> %d, learning rate %g -> %g, iterations %d -> %d",
+        *(solver.REFERENCE_WORLD_SIZE, world_size, solver.IMS_PER_BATCH, scaled.SOLVER.IMS_PER_BATCH),
+        *(solver.BASE_LR, scaled.SOLVER.BASE_LR, solver.MAX_ITER, scaled.SOLVER.MAX_ITER),
+    )
+    scaled.defrost()
+    scaled.SOLVER.CHECKPOINT_PERIOD = max(1, scaled.SOLVER.CHECKPOINT_PERIOD)  # rounding may give 0
+    if cfg.TEST.EVAL_PERIOD > 0:
+        scaled.TEST.EVAL_PERIOD = max(1, scaled.TEST.EVAL_PERIOD)
+    return scaled
+
+
+def keep_metrics_before(path: Path, iteration: int) -> None:
+    """Drops lines of a metrics file that belong to iterations which will run (again), and a half-written last line.
+
+    Args:
+        path: metrics.json, one JSON object a line; may be missing.
+        iteration: the first that will run.
+    """
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            logger.warning("%s: dropped a broken line", path)
+            continue
+        if entry["iteration"] < iteration:
+            kept.append(line + "\n")
+    write_atomically(path, "".join(kept).encode())

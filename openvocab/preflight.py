@@ -1,0 +1,216 @@
+"""What an installation must have, checked from package metadata before anything heavy is imported.
+
+The lists below are the only copy: `setup.py` and `tools/bootstrap.py` read them from here, so this file needs nothing
+but the standard library and must run before anything is installed.
+"""
+
+import importlib
+import importlib.util
+import logging
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+logger = logging.getLogger(__name__)
+
+MIN_PYTHON = (3, 11)
+
+
+class Requirement(NamedTuple):
+    """One package that has to be installed.
+
+    Attributes:
+        distribution: its name on PyPI.
+        module: its import name. Where the module is there but the distribution is not (opencv-python-headless instead
+            of opencv-python), the version is not checked.
+        bounds: version bounds as pip writes them, e.g. ">=3.3,<3.4"; "" for any version.
+    """
+
+    distribution: str
+    module: str
+    bounds: str = ""
+
+    def __str__(self) -> str:
+        return self.distribution + self.bounds
+
+
+REQUIREMENTS = (
+    Requirement("torch", "torch", ">=2.6"),
+    Requirement("torchvision", "torchvision", ">=0.21"),
+    # Every open_clip attribute that is touched is named in tests/test_open_clip_surface.py; 3.4 may rename them.
+    Requirement("open_clip_torch", "open_clip", ">=3.3,<3.4"),
+    Requirement("timm", "timm", ">=1.0.17"),
+    Requirement("fvcore", "fvcore", ">=0.1.5.post20221221"),
+    Requirement("numpy", "numpy", ">=1.26"),
+    Requirement("pillow", "PIL", ">=10"),
+    Requirement("opencv-python", "cv2", ">=4.8"),
+    Requirement("tqdm", "tqdm"),
+    # The rest is imported by detectron2, which is installed without its own (outdated) list of requirements.
+    Requirement("pycocotools", "pycocotools", ">=2.0.7"),
+    Requirement("iopath", "iopath", ">=0.1.9"),
+    Requirement("yacs", "yacs", ">=0.1.8"),
+    Requirement("omegaconf", "omegaconf", ">=2.1"),
+    Requirement("hydra-core", "hydra", ">=1.1"),
+    Requirement("cloudpickle", "cloudpickle"),
+    Requirement("matplotlib", "matplotlib"),
+    Requirement("packaging", "packaging"),
+    Requirement("tabulate", "tabulate"),
+    Requirement("tensorboard", "tensorboard"),
+    Requirement("termcolor", "termcolor"),
+)
+
+# Upstream's Python code of commit a59f0563 as a wheel; its compiled part is not needed, so it serves every Python and
+# platform although its tag says CPython 3.10.
+DETECTRON2_WHEEL = "sal-detectron2==0.7.2"
+DETECTRON2_SHA256 = "491af0c7f79bdb2d178e46f6cb16a97c4ac968d45c41ea3f6b6435d59bbee561"
+DETECTRON2_GIT = "git+https://github.com/facebookresearch/detectron2.git"
+DETECTRON2_PIP_FLAGS = ("--no-deps", "--only-binary=:all:", "--python-version=3.10", "--implementation=cp")
+
+# Patterns below the package folder: without these a wheel was built from an incomplete tree.
+_PACKAGED_DATA = ("vocab/data/*.json", "clip/configs/*.json")
+
+
+def detectron2_command() -> str:
+    """Returns the shell command that installs detectron2 into the running Python, without a compiler."""
+    flags = " ".join(DETECTRON2_PIP_FLAGS)
+    site_packages = '"$(python -c \'import sysconfig; print(sysconfig.get_paths()["purelib"])\')"'
+    return f"python -m pip install {flags} --target {site_packages} {DETECTRON2_WHEEL}"
+
+
+def version_in_bounds(version: str, bounds: str) -> bool:
+    """Compares a version with pip-style bounds.
+
+    Only the leading numbers count ("2.15.0+cpu" is 2.15.0, "2.6.0a0+ab1" is 2.6.0): vendors' builds carry suffixes that
+    say nothing about the interface.
+
+    Args:
+        version: an installed version.
+        bounds: comma-separated bounds with the operators >=, <=, >, <, == and !=; "" for any version.
+
+    Returns:
+        Whether every bound holds. A bound that cannot be read (wildcards, "~=") counts as held: this check is here to
+        name broken installations, not to refuse working ones.
+    """
+    have = _numbers(version)
+    for bound in filter(None, (part.strip() for part in bounds.split(","))):
+        match = re.fullmatch(r"(>=|<=|==|!=|>|<)\s*(\d[\w.+]*)", bound)
+        if not match:
+            continue
+        want = _numbers(match[2])
+        size = max(len(have), len(want))
+        left, right = (numbers + (0,) * (size - len(numbers)) for numbers in (have, want))
+        held = {
+            ">=": left >= right, "<=": left <= right, "==": left == right,
+            "!=": left != right, ">": left > right, "<": left < right,
+        }  # fmt: skip
+        if not held[match[1]]:
+            return False
+    return True
+
+
+def check() -> None:
+    """Checks that this installation can run; cheap enough (a few milliseconds) to be called at every start.
+
+    Raises:
+        ImportError: something is missing or does not fit; one line that names it and the command that mends it.
+    """
+    if sys.version_info[:2] < MIN_PYTHON:
+        wanted, got = ("{}.{}".format(*version[:2]) for version in (MIN_PYTHON, sys.version_info))
+        raise ImportError(f"openvocab needs Python >={wanted}, got {got}: make an environment with python3.11 or 3.12")
+    for requirement in REQUIREMENTS:
+        _check_requirement(requirement)
+    _check_torch_pair()
+    if not _module_exists("detectron2"):
+        raise ImportError(f"openvocab needs detectron2, which is not installed: {detectron2_command()}")
+    _check_packaged_data(Path(__file__).resolve().parent)
+
+
+def _check_requirement(requirement: Requirement) -> None:
+    """Raises ImportError where a package is missing or its version is out of bounds."""
+    version = _version(requirement.distribution)
+    if version is None:
+        if _module_exists(requirement.module):
+            return
+        found = "which is not installed"
+    elif not version_in_bounds(version, requirement.bounds):
+        found = f"got {version}"
+    else:
+        return
+    raise ImportError(f"openvocab needs {requirement}, {found}: python -m pip install {_mending(requirement)}")
+
+
+def _mending(requirement: Requirement) -> str:
+    """The arguments for pip; torch and torchvision are only ever installed as a pair."""
+    if requirement.distribution in ("torch", "torchvision"):
+        return "--upgrade " + " ".join(f"'{r}'" for r in REQUIREMENTS if r.distribution in ("torch", "torchvision"))
+    return f"'{requirement}'"
+
+
+def _check_torch_pair() -> None:
+    """Raises ImportError where torchvision was built for another torch ("operator torchvision::nms does not exist").
+
+    Metadata raises the suspicion: torchvision asks for another version of torch, or one of the two is a CPU build and
+    the other is not. Vendors' builds look suspicious too and work, so only an import that fails counts.
+    """
+    torch, vision = _version("torch"), _version("torchvision")
+    if torch is None or vision is None:
+        return
+    wanted = _required_bounds("torchvision", "torch")
+    if version_in_bounds(torch, wanted) and _is_cpu_build(torch) == _is_cpu_build(vision):
+        return
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImportError(
+            f"torch {torch} and torchvision {vision} do not belong together ({reason}): "
+            "python -m pip install --force-reinstall torch torchvision"
+        ) from error
+    logger.warning("torch %s and torchvision %s look like a mismatched pair, but import", torch, vision)
+
+
+def _check_packaged_data(package: Path) -> None:
+    """Raises ImportError where the installed package lacks its data files."""
+    config_folders = (package / "configs", package.parent / "configs")
+    missing = [pattern for pattern in _PACKAGED_DATA if not any(package.glob(pattern))]
+    if not any(folder.is_dir() for folder in config_folders):
+        missing.append("configs/")
+    if missing:
+        raise ImportError(
+            f"openvocab at {package} lacks {', '.join(missing)}: "
+            "install again from a complete checkout (python -m pip install --force-reinstall --no-deps .)"
+        )
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _module_exists(module: str) -> bool:
+    """Whether a top-level module can be imported; a folder that merely has its name does not count."""
+    spec = sys.modules[module].__spec__ if module in sys.modules else importlib.util.find_spec(module)
+    return spec is not None and spec.origin is not None
+
+
+def _required_bounds(distribution: str, other: str) -> str:
+    """The bounds that an installed distribution puts on another one; "" where it names none."""
+    for line in metadata.requires(distribution) or ():
+        match = re.match(rf"{re.escape(other)}\b(?!-)\s*\(?([^;)]*)", line)
+        if match:
+            return match[1].strip()
+    return ""
+
+
+def _is_cpu_build(version: str) -> bool:
+    return version.partition("+")[2] == "cpu"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: "2.15.0+cpu" -> (2, 15, 0)."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(number) for number in match[0].split(".")) if match else ()

