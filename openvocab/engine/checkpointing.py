@@ -87,15 +87,15 @@ def load_weights_for_cfg(model: nn.Module, weights: str) -> None:
         weights: a path, the name of weights that come with the package, or "" for none.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file does not fit the model.
+        ValueError: no such file, or one that does not fit the model.
     """
     if not weights:
         logger.info("MODEL.WEIGHTS is empty: training starts from what the model was built with")
         return
+    path = find_weights(weights)
     from openvocab.checkpoint.load import load_weights  # lazily: it knows every method's rename table
 
-    load_weights(model, find_weights(weights))
+    load_weights(model, path)
 
 
 def find_weights(weights: str) -> Path:
@@ -108,7 +108,7 @@ def find_weights(weights: str) -> Path:
         An existing file.
 
     Raises:
-        FileNotFoundError: neither.
+        ValueError: neither.
     """
     path = Path(os.path.expanduser(weights))
     if path.is_file():

@@ -131,8 +131,7 @@ class Trainer(DefaultTrainer):
             resume: continue, if there is a checkpoint.
 
         Raises:
-            FileNotFoundError: MODEL.WEIGHTS is missing.
-            ValueError: weights or checkpoint belong to another model.
+            ValueError: MODEL.WEIGHTS is missing, or weights or checkpoint belong to another model.
         """
         if resume and self.checkpointer.has_checkpoint():
             extra = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
@@ -194,6 +193,7 @@ class Trainer(DefaultTrainer):
             Detectron2 event writers.
         """
         metrics = Path(self.cfg.OUTPUT_DIR) / "metrics.json"
+        metrics.parent.mkdir(parents=True, exist_ok=True)
         keep_metrics_before(metrics, self.start_iter)
         writers = [CommonMetricPrinter(self.max_iter), JSONWriter(str(metrics), window_size=1)]
         if importlib.util.find_spec("tensorboard") is not None:
