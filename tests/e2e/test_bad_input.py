@@ -94,7 +94,7 @@ CASES = (
          "{tiny}/tiny.pth"), 2, "MODEL.CATSEG.HIDEN_DIM", model=False),
     Case("unknown config key as option", (*IMG, *CATS, "--opts", "MODEL.CATSEG.HIDEN_DIM", "3"), 2,
          "MODEL.CATSEG.HIDEN_DIM"),
-    Case("checkpoint of another size", (*IMG, *CATS, "--opts", "MODEL.CATSEG.HIDDEN_DIM", "32"), 2, "(32,"),
+    Case("checkpoint of another size", (*IMG, *CATS, "--opts", "MODEL.CATSEG.HIDDEN_DIM", "48"), 2, "(48,"),
     Case("checkpoint of another model", (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml", "--weights",
          "{tmp}/other.pth"), 2, "other.pth", model=False),
     Case("checkpoint that is none", (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml", "--weights",
@@ -115,7 +115,6 @@ def folders(tmp_path, pictures, tiny) -> dict[str, str]:
     inputs.mkdir()
     (inputs / "10000.txt").write_text("\n".join(f"word {i}" for i in range(10_000)))
     (inputs / "broken.json").write_text('["cat", ')
-    (inputs / "unknown.yaml").write_text(tiny.config.read_text() + "    HIDEN_DIM: 3\n".join(["", ""]))
     (inputs / "unknown.yaml").write_text(tiny.config.read_text().replace("HIDDEN_DIM", "HIDEN_DIM"))
     torch.save({"model": {"backbone.weight": torch.zeros(3)}}, inputs / "other.pth")
     return {"pictures": str(pictures), "tiny": str(tiny.config.parent), "tmp": str(inputs)}
