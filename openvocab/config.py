@@ -9,13 +9,14 @@ def add_openvocab_config(cfg: CN) -> None:
     Args:
         cfg: what `detectron2.config.get_cfg()` returns.
     """
-    cfg.MODEL.CLIP = CN()
+    node = type(cfg)  # Detectron2 refuses to merge into nodes of fvcore's class
+    cfg.MODEL.CLIP = node()
     cfg.MODEL.CLIP.NAME = "ViT-B-16-quickgelu"  # an open_clip architecture, or the stem of a file in openvocab/clip/configs
     cfg.MODEL.CLIP.PRETRAINED = ""  # open_clip tag, a file, or "" (random; the checkpoint in MODEL.WEIGHTS holds CLIP)
     cfg.MODEL.CLIP.INPUT_SIZE = 384  # pixels; every view is resized to this square
     cfg.MODEL.CLIP.FINETUNE = "attention"  # "attention" (q and v projections), "full" or "none"
 
-    cfg.MODEL.VOCABULARY = CN()
+    cfg.MODEL.VOCABULARY = node()
     cfg.MODEL.VOCABULARY.TRAIN = ""  # a built-in vocabulary (openvocab/vocab/data) or a .txt/.json file; "" = the dataset's
     cfg.MODEL.VOCABULARY.TEST = ""  # used where neither the input nor the dataset brings words
     cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80) or "imagenet_select" (8)
@@ -30,7 +31,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.INPUT.COLOR_JITTER = True  # SSD photometric distortion in training
     cfg.INPUT.SIZE_DIVISIBILITY = 32  # pixels; evaluation without sliding window pads to a multiple
 
-    cfg.TEST.SLIDING_WINDOW = CN()
+    cfg.TEST.SLIDING_WINDOW = node()
     cfg.TEST.SLIDING_WINDOW.ENABLED = False
     cfg.TEST.SLIDING_WINDOW.SIZE = 640  # pixels; the square that the windows are cut from
     cfg.TEST.SLIDING_WINDOW.KERNEL = 384  # pixels; side of a window, and of the global view

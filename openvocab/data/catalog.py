@@ -70,7 +70,7 @@ CATALOG: tuple[DatasetEntry, ...] = (
         "VOCdevkit/VOC2010/annotations_detectron2/pc459_val",
         "pascal_context_459",
         label_suffix=".tif",
-        ignore_label=65535,  # what the preparation writes for unlabelled pixels; 459 in the original, which never occurs
+        ignore_label=65535,  # what the preparation writes for unlabelled pixels; the original says 459
     ),
     DatasetEntry(
         "voc_2012_test_sem_seg",

@@ -40,7 +40,7 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataL
     """Builds the endless training loader of this process.
 
     Args:
-        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), DATALOADER.NUM_WORKERS and what the mapper reads.
+        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), DATALOADER.NUM_WORKERS, the mapper's keys.
         seed: of the shuffle.
         start_draw: number of samples that were drawn before, over all processes; not 0 on resume.
 

@@ -34,7 +34,6 @@ class SemSegTrainMapper:
         ignore_label: int,
         target_ignore_label: int,
         pad_to: tuple[int, int] | None = None,
-        vocabulary: Any = None,
     ) -> None:
         """Collects the parts.
 
@@ -45,7 +44,6 @@ class SemSegTrainMapper:
             ignore_label: the dataset's.
             target_ignore_label: the label that the model's loss takes as ignored.
             pad_to: (h, w) in pixels, or None for no padding.
-            vocabulary: put into every sample, or None.
         """
         self.augmentations = T.AugmentationList(list(augmentations))
         self.seed = seed
@@ -53,7 +51,6 @@ class SemSegTrainMapper:
         self.ignore_label = ignore_label
         self.target_ignore_label = target_ignore_label
         self.pad_to = pad_to
-        self.vocabulary = vocabulary
 
     @classmethod
     def from_config(cls, cfg: CfgNode, metadata: Any, seed: int) -> "SemSegTrainMapper":
@@ -61,8 +58,8 @@ class SemSegTrainMapper:
 
         Args:
             cfg: INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, CROP, COLOR_JITTER, RANDOM_FLIP; DATALOADER.MAPPER_SEED;
-                MODEL.VOCABULARY.TRAIN; MODEL.SEM_SEG_HEAD.IGNORE_VALUE.
-            metadata: of the dataset: stuff_classes, ignore_label and possibly vocabulary.
+                MODEL.SEM_SEG_HEAD.IGNORE_VALUE.
+            metadata: of the dataset: stuff_classes and ignore_label.
             seed: used where DATALOADER.MAPPER_SEED is -1.
 
         Returns:
@@ -85,7 +82,6 @@ class SemSegTrainMapper:
             ignore_label=metadata.ignore_label,
             target_ignore_label=target_ignore,
             pad_to=(int(crop.SIZE[0]), int(crop.SIZE[1])) if crop.ENABLED else None,
-            vocabulary=None if cfg.MODEL.VOCABULARY.TRAIN else metadata.get("vocabulary", None),
         )
 
     def __call__(self, draw: int, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -96,8 +92,7 @@ class SemSegTrainMapper:
             dataset_dict: as for `read_pair`; not changed.
 
         Returns:
-            "image" (3, h, w) uint8 RGB, "sem_seg" (h, w) int64, "height" and "width" of the original, "file_name", and
-            "vocabulary" where the mapper has one.
+            "image" (3, h, w) uint8 RGB, "sem_seg" (h, w) int64, "height" and "width" of the original, "file_name".
 
         Raises:
             ValueError: labels out of range, or an unreadable file.
@@ -112,16 +107,13 @@ class SemSegTrainMapper:
         target = torch.from_numpy(labels.astype(np.int64))
         if self.ignore_label != self.target_ignore_label:
             target[target == self.ignore_label] = self.target_ignore_label
-        sample = {
+        return {
             "image": _image_tensor(image),
             "sem_seg": target,
             "height": height,
             "width": width,
             "file_name": dataset_dict["file_name"],
         }
-        if self.vocabulary is not None:
-            sample["vocabulary"] = self.vocabulary
-        return sample
 
     def _pad(self, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.pad_to is None:

@@ -66,7 +66,7 @@ def list_samples(entry: DatasetEntry, root: Path) -> list[dict[str, str]]:
     for folder in (image_dir, label_dir):
         if not folder.is_dir():
             raise FileNotFoundError(
-                f"dataset {entry.name}: no folder {folder} (datasets are searched below DETECTRON2_DATASETS, now {root})"
+                f"dataset {entry.name}: no folder {folder} (datasets lie below DETECTRON2_DATASETS, now {root})"
             )
     images = set(os.listdir(image_dir))
     samples = []

@@ -41,8 +41,8 @@ def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode
         The config, not frozen.
 
     Raises:
-        ValueError: no such config, an unknown key (with the nearest known one), a value of the wrong type, an odd number of overrides,
-            or a META_ARCHITECTURE that nobody knows.
+        ValueError: no such config, an unknown key (with the nearest known one), a value of the wrong type, an odd
+            number of overrides, or a META_ARCHITECTURE that nobody knows.
 
     Example:
         >>> cfg = build_cfg("catseg_b", ["MODEL.DEVICE", "cpu"])

@@ -81,7 +81,7 @@ class AutocastTrainer(SimpleTrainer):
 
 
 class Trainer(DefaultTrainer):
-    """Detectron2's `DefaultTrainer`: its loop, hooks, writers and linear scaling, with what it lacks for exact resumption.
+    """Detectron2's `DefaultTrainer`, loop, hooks, writers and linear scaling, plus what it lacks for exact resumption.
 
     A checkpoint holds, besides model, optimizer and schedule, the seed of the data, the number of samples drawn and the
     random states of every process. The data loader is built when the first iteration is known, and so are the writers.
@@ -152,6 +152,8 @@ class Trainer(DefaultTrainer):
         for name in self.cfg.DATASETS.TEST:
             dataset_dicts(name)  # a missing test set is an error now, not after hours
         self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
+        if not self.cfg.MODEL.VOCABULARY.TRAIN:
+            use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], training=True)
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
         return super().train()
@@ -235,7 +237,7 @@ class Trainer(DefaultTrainer):
             FileNotFoundError: a dataset is not on disk.
         """
         if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
-            raise ValueError(f"evaluators: got {len(evaluators)}, expected {len(cfg.DATASETS.TEST)} as in DATASETS.TEST")
+            raise ValueError(f"evaluators: got {len(evaluators)}, expected {len(cfg.DATASETS.TEST)} (DATASETS.TEST)")
         results: OrderedDict = OrderedDict()
         with preserved_rng():
             for index, name in enumerate(cfg.DATASETS.TEST):
@@ -252,17 +254,18 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
 
-def use_vocabulary_of(model: nn.Module, dataset_name: str) -> None:
+def use_vocabulary_of(model: nn.Module, dataset_name: str, training: bool = False) -> None:
     """Gives a model the words of a dataset, for inputs that bring none.
 
     Args:
         model: possibly wrapped; a model without `set_default_vocabulary` is left alone.
         dataset_name: registered; without a vocabulary in its metadata the model keeps the words it has.
+        training: whether they are for training or for evaluation; the model keeps the two apart.
     """
     inner = model.module if isinstance(model, DistributedDataParallel) else model
     vocabulary = MetadataCatalog.get(dataset_name).get("vocabulary", None)
     if vocabulary is not None and hasattr(inner, "set_default_vocabulary"):
-        inner.set_default_vocabulary(vocabulary)
+        inner.set_default_vocabulary(vocabulary, training=training)
 
 
 def wrap_for_distributed(model: nn.Module) -> nn.Module:

@@ -122,7 +122,7 @@ class SemSegEvaluator(DatasetEvaluator):
         for item, output in zip(inputs, outputs, strict=True):
             name = item.get("file_name", "an image")
             if "sem_seg" not in item:
-                raise ValueError(f"{name}: got no labels, expected 'sem_seg' in the input for dataset {self._dataset_name}")
+                raise ValueError(f"{self._dataset_name}, {name}: got no labels, expected 'sem_seg' in the input")
             labels = np.asarray(item["sem_seg"])
             try:
                 self._confusion += self._count(labels, self._predictions(output))

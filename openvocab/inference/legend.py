@@ -2,7 +2,6 @@
 
 import colorsys
 import importlib.util
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,7 +125,6 @@ def draw_below(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
     return np.concatenate([picture, np.asarray(strip)], axis=0)
 
 
-@cache
 def _font(size: int):
     """Takes DejaVu Sans where matplotlib (which Detectron2 needs) brings it: Pillow's own font has only ASCII."""
     spec = importlib.util.find_spec("matplotlib")

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.memory import require
 from openvocab.inference.result import Result
+from openvocab.inference.sliding_window import best_channel, resize
 from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,8 @@ class Segmenter:
         wanted, asked = combine(words, background)
         pixels = read_image(image)
         answer = self._answer(pixels, asked)
-        labels, scores = _best(answer, pixels.shape[:2])
+        labels, scores = best_channel(answer, pixels.shape[:2])
+        labels = labels.int()
         if asked.channel_to_class is not None:
             table = torch.tensor(asked.channel_to_class, dtype=torch.int32, device=labels.device)
             table[table >= len(wanted.names)] = -1
@@ -338,19 +339,4 @@ def _upsampled(answer: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Ten
     step = max(1, _CHUNK // (size[0] * size[1]))
     for start in range(0, len(answer), step):
         part = answer[None, start : start + step]
-        yield start, F.interpolate(part, size=size, mode="bilinear", align_corners=False)[0]
-
-
-def _best(answer: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Gives (labels int32, scores float32), both (h, w): index and value of the best channel; of equals the first."""
-    if answer.shape[1:] == size:
-        scores, labels = answer.max(dim=0)
-        return labels.int(), scores
-    labels = torch.zeros(size, dtype=torch.int32, device=answer.device)
-    scores = torch.full(size, -1.0, device=answer.device)
-    for start, part in _upsampled(answer, size):
-        values, index = part.max(dim=0)
-        better = values > scores
-        torch.where(better, values, scores, out=scores)
-        labels[better] = index[better].int() + start
-    return labels, scores
+        yield start, resize(part, size)[0]

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from toy_method import toy_cfg
 from torch import nn
+from toy_method import toy_cfg
 
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer, group_table, parameter_groups
 

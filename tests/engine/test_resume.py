@@ -12,7 +12,7 @@ from openvocab.engine.trainer import Trainer, keep_metrics_before
 
 
 def train(cfg, resume=False):
-    seed_all_rng(cfg.SEED if not resume else 999)  # a resumed process has random states of its own: they must not matter
+    seed_all_rng(cfg.SEED if not resume else 999)  # the states that a resumed process starts with must not matter
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=resume)
     trainer.train()

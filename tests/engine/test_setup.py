@@ -25,7 +25,7 @@ def test_base_file_overrides_and_method_keys(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL:\n  META_ARCHITECTURE: CATSeg\n  CATSEGG:\n    PAD_LEN: 7\n", "a.yaml: unknown config key MODEL.CATSEGG, did"),
+        ("MODEL:\n  META_ARCHITECTURE: CATSeg\n  CATSEGG:\n    A: 7\n", "a.yaml: unknown config key MODEL.CATSEGG"),
         ("MODEL:\n  META_ARCHITECTURE: CATSeg\n  CATSEG:\n    PAD_LENGTH: 7\n", "did you mean MODEL.CATSEG.PAD_LEN?"),
         ("MODEL:\n  META_ARCHITECTURE: LSeg2\n", "got 'LSeg2', expected one of"),
         ("SOLVER:\n  BASE_LR: 0.1\n", "a.yaml: MODEL.META_ARCHITECTURE is not set"),

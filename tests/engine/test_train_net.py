@@ -3,14 +3,14 @@
 import json
 
 import pytest
-import toy_method
 import torch
-from detectron2.engine import launch as _launch  # noqa: F401  the launcher must import without a GPU
+import toy_method
 from toy_method import toy_cfg, toy_overrides
 
 import train_net
 from openvocab.engine.launcher import count_processes, raised_by_us, report_user_errors
-from openvocab.engine.trainer import Trainer, scale_to_processes
+from openvocab.engine.trainer import Trainer, scale_to_processes, use_vocabulary_of
+from openvocab.vocab.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def arguments(config, tmp_path, *more):
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (["SOLVER.BASE_LRR", "1"], "error: overrides: unknown config key SOLVER.BASE_LRR, did you mean SOLVER.BASE_LR?"),
+        (["SOLVER.BASE_LRR", "1"], "overrides: unknown config key SOLVER.BASE_LRR, did you mean SOLVER.BASE_LR?"),
         (["SOLVER.BASE_LR"], "expected KEY VALUE pairs"),
         (["SOLVER.BASE_LR", "fast"], "error: overrides: SOLVER.BASE_LR cannot take 'fast'"),
         (["MODEL.META_ARCHITECTURE", "CatSeg"], "error: MODEL.META_ARCHITECTURE: got 'CatSeg', expected one of"),
@@ -77,7 +77,8 @@ def test_train_then_evaluate_only(config, toys, tmp_path, capfd):
     results = tmp_path / "out" / "toy_test_results.json"
     trained = json.loads(results.read_text())
     results.unlink()
-    assert train_net.main([*arguments(config, tmp_path)[:4], "--eval-only", "--resume", *toy_overrides(tmp_path / "out")]) == 0
+    again = ["--config-file", str(config), "--num-gpus", "0", "--eval-only", "--resume"]
+    assert train_net.main([*again, *toy_overrides(tmp_path / "out")]) == 0
     assert json.loads(results.read_text())["scores"] == trained["scores"]
     assert "MODEL:" in (tmp_path / "out" / "config.yaml").read_text()
 
@@ -116,10 +117,8 @@ def test_ctrl_c_is_no_traceback(capsys):
 
 
 def test_linear_scaling_from_the_recipe(tmp_path):
-    recipe = toy_cfg(
-        tmp_path,
-        **{"SOLVER.REFERENCE_WORLD_SIZE": "4", "SOLVER.BASE_LR": "2e-4", "SOLVER.MAX_ITER": "80000", "TEST.EVAL_PERIOD": "1"},
-    )
+    catseg = {"SOLVER.REFERENCE_WORLD_SIZE": "4", "SOLVER.BASE_LR": "2e-4", "SOLVER.MAX_ITER": "80000"}
+    recipe = toy_cfg(tmp_path, **catseg, **{"TEST.EVAL_PERIOD": "1"})
     eight, one = scale_to_processes(recipe, 8), scale_to_processes(recipe, 1)
     assert (eight.SOLVER.IMS_PER_BATCH, eight.SOLVER.BASE_LR, eight.SOLVER.MAX_ITER) == (8, 4e-4, 40000)
     assert (one.SOLVER.IMS_PER_BATCH, one.SOLVER.BASE_LR, one.SOLVER.MAX_ITER) == (1, 5e-5, 320000)
@@ -128,16 +127,25 @@ def test_linear_scaling_from_the_recipe(tmp_path):
 
 
 def test_evaluation_hands_over_the_words_of_the_dataset(toys, tmp_path):
-    words = object()
-    toy_method.MetadataCatalog.get("toy_test").vocabulary_of_test = words
-    trainer = Trainer(toy_cfg(tmp_path / "out"))
-    from openvocab.engine.trainer import use_vocabulary_of
-
-    use_vocabulary_of(trainer.model, "toy_test")
-    assert trainer.model.vocabulary is None  # the metadata have no vocabulary: the model keeps its own words
+    model = Trainer(toy_cfg(tmp_path / "out")).model
+    use_vocabulary_of(model, "toy_test")
+    assert model.vocabulary is None  # the metadata have no vocabulary: the model keeps its own words
+    words = Vocabulary.from_words(toy_method.CLASSES)
     toy_method.MetadataCatalog.get("toy_test").vocabulary = words
-    use_vocabulary_of(trainer.model, "toy_test")
-    assert trainer.model.vocabulary is words
+    use_vocabulary_of(model, "toy_test")
+    assert model.vocabulary == (words, False)
+    use_vocabulary_of(torch.nn.Linear(1, 1), "toy_test")  # knows no words
+
+
+def test_training_takes_the_words_of_its_dataset(toys, tmp_path):
+    words = Vocabulary.from_words(toy_method.CLASSES)
+    toy_method.MetadataCatalog.get("toy_train").vocabulary = words
+    trainer = Trainer(toy_cfg(tmp_path / "out", **{"SOLVER.MAX_ITER": "1"}))
+    trainer.train()
+    assert trainer.model.vocabulary == (words, True)
+    named = Trainer(toy_cfg(tmp_path / "named", **{"SOLVER.MAX_ITER": "1", "MODEL.VOCABULARY.TRAIN": "coco_stuff_171"}))
+    named.train()
+    assert named.model.vocabulary is None  # the config's words are the model's own matter
 
 
 def test_mixed_precision_on_a_cpu(toys, tmp_path):

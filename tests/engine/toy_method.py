@@ -33,8 +33,8 @@ class ToySegmenter(nn.Module):
         self.steps, self.seen, self.losses = 0, [], []
         self.vocabulary = None
 
-    def set_default_vocabulary(self, vocabulary):
-        self.vocabulary = vocabulary
+    def set_default_vocabulary(self, vocabulary, training=False):
+        self.vocabulary = (vocabulary, training)
 
     def forward(self, batch):
         images = torch.stack([item["image"].float() / 127.5 - 1 for item in batch])

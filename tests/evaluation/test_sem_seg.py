@@ -20,7 +20,9 @@ from openvocab.evaluation.sem_seg import SemSegEvaluator
 
 LABELS = np.array([[0, 0, 1, 255], [0, 1, 1, 255]])
 PREDICTIONS = np.array([[0, 1, 1, 0], [2, 1, 0, 2]])
-# class 0: 3 true, 2 counted as predicted, 1 hit -> 1/4; class 1: 3 true, 3 predicted, 2 hits -> 1/2; class 2: 0 true, 1 predicted
+# class 0: 3 true, 2 counted as predicted, 1 hit -> 1/4
+# class 1: 3 true, 3 predicted, 2 hits -> 1/2
+# class 2: 0 true, 1 predicted -> 0
 
 
 def evaluator(**arguments):

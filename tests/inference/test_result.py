@@ -178,7 +178,8 @@ def test_written_files_are_as_readable_as_others(tmp_path):
 
 
 @pytest.mark.parametrize("field,value", [
-    ("labels", np.zeros((2, 3), np.int64)), ("scores", np.zeros((2, 2), np.float32)), ("image", np.zeros((2, 3), np.uint8)),
+    ("labels", np.zeros((2, 3), np.int64)), ("scores", np.zeros((2, 2), np.float32)),
+    ("image", np.zeros((2, 3), np.uint8)),
 ])
 def test_arrays_that_do_not_fit_are_refused(field, value):
     arrays = {"image": np.zeros((2, 3, 3), np.uint8), "labels": np.zeros((2, 3), np.int32),

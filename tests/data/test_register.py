@@ -1,0 +1,63 @@
+"""Registration is explicit, repeatable, and silent about folders until a dataset is asked for."""
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from openvocab.data.catalog import CATALOG, DatasetEntry
+from openvocab.data.loader import dataset_dicts
+from openvocab.data.register import list_samples, register_all
+from openvocab.vocab.vocabulary import Vocabulary
+
+ENTRY = DatasetEntry("toy_entry", "images", "labels", "pascal_voc_20", label_suffix=".tif")
+
+
+@pytest.fixture
+def catalogs():
+    """Leaves Detectron2's catalogs as they were."""
+    before = set(DatasetCatalog)
+    yield
+    for name in set(DatasetCatalog) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_register_twice(catalogs, tmp_path):
+    register_all(tmp_path)
+    register_all(tmp_path)
+    for entry in CATALOG:
+        metadata = MetadataCatalog.get(entry.name)
+        assert metadata.vocabulary == Vocabulary.builtin(entry.vocabulary)
+        assert not 0 <= entry.ignore_label < len(metadata.stuff_classes)
+        assert entry.label_suffix == (".tif" if len(metadata.stuff_classes) > 255 else ".png")
+
+
+def test_numbers_of_classes(catalogs, tmp_path):
+    register_all(tmp_path)
+    sizes = [len(MetadataCatalog.get(entry.name).stuff_classes) for entry in CATALOG]
+    assert sizes == [171, 171, 150, 847, 59, 459, 20, 21]
+    assert len(MetadataCatalog.get("voc_2012_test_background_sem_seg").vocabulary) == 59
+
+
+def test_a_missing_dataset_names_its_folder(catalogs, tmp_path):
+    register_all(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder .*ADEChallengeData2016/images/validation"):
+        dataset_dicts("ade20k_150_test_sem_seg")
+    with pytest.raises(ValueError, match="expected a registered dataset, did you mean ade20k_150_test_sem_seg?"):
+        dataset_dicts("ade20k_150_test_semseg")
+
+
+def test_labels_decide_which_images_belong(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (1, 1)).save(tmp_path / "images" / f"{name}.jpg")
+    for name in ("c", "a"):
+        Image.new("L", (1, 1)).save(tmp_path / "labels" / f"{name}.tif")
+    (tmp_path / "labels" / "notes.txt").write_text("")
+    samples = list_samples(ENTRY, tmp_path)
+    assert [sample["file_name"][-5:] for sample in samples] == ["a.jpg", "c.jpg"]
+    assert all(sample["sem_seg_file_name"].endswith(".tif") for sample in samples)
+    (tmp_path / "images" / "c.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match="c.tif has no image .*c.jpg"):
+        list_samples(ENTRY, tmp_path)
