@@ -133,7 +133,7 @@ def directional_derivative_error(module: torch.nn.Module, inputs: Sequence[Tenso
 
     gradients = torch.autograd.grad(value(), variables)
     exact = sum(float((g * d).sum()) for g, d in zip(gradients, directions))
-    step, values = 1e-6, []
+    step, values = 1e-7, []
     with torch.no_grad():
         for sign in (1, -2, 1):  # to +step, to -step, back
             for x, d in zip(variables, directions):

@@ -1,4 +1,4 @@
-"""The released function to the last digit: every entry of the golden files, through the loader of released checkpoints."""
+"""The released function to the last digit: every golden entry, through the loader of released checkpoints."""
 
 import json
 from pathlib import Path
