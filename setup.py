@@ -37,6 +37,7 @@ setup(
     long_description=long_description(),
     long_description_content_type="text/markdown",
     license="MIT",
+    license_files=["LICENSE", "THIRD_PARTY.md"],
     python_requires=">={}.{}".format(*PREFLIGHT["MIN_PYTHON"]),
     packages=find_packages(include=["openvocab", "openvocab.*", "catseg", "catseg.*"]),
     package_data={"openvocab": ["vocab/data/*.json", "clip/configs/*.json", "weights/*"]},

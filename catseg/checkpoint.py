@@ -59,3 +59,21 @@ def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not any(name.startswith("sem_seg_head.predictor.") for name in state):
         return dict(state)
     return rename_state(state, RULES, IGNORED, "a released CAT-Seg checkpoint")
+
+
+def guess_config(state: Mapping[str, Tensor]) -> str | None:
+    """Names the config that a checkpoint with our names belongs to.
+
+    Args:
+        state: names and tensors.
+
+    Returns:
+        A config's name, or a description of its CLIP, or None where the state holds no CLIP.
+    """
+    patches = state.get("clip.visual.conv1.weight")
+    if patches is None:
+        return None
+    width, patch = patches.shape[0], patches.shape[-1]
+    known = {(768, 16): "catseg_b", (1024, 14): "catseg_l", (1280, 14): "catseg_h", (1664, 14): "catseg_g",
+             (192, 8): "emojiscapes/catseg"}
+    return known.get((width, patch), f"a CLIP of width {width} with patches of {patch} pixels")

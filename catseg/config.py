@@ -5,7 +5,7 @@ from fvcore.common.config import CfgNode as CN
 
 def add_catseg_config(cfg: CN) -> None:
     """Adds `MODEL.CATSEG` to a Detectron2 config, in place. Defaults are the released ViT-B/16 model."""
-    cfg.MODEL.CATSEG = type(cfg)()  # Detectron2 refuses to merge into nodes of fvcore's class
+    cfg.MODEL.CATSEG = type(cfg)()  # Detectron2's class refuses to merge fvcore's
     cfg.MODEL.CATSEG.TAPS = [3, 7]  # 0-based CLIP blocks whose outputs guide the decoder
     cfg.MODEL.CATSEG.HIDDEN_DIM = 128  # channels of the cost embedding
     cfg.MODEL.CATSEG.NUM_LAYERS = 2  # aggregation layers (spatial, then class)

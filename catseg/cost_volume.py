@@ -1,6 +1,6 @@
 """Cost volume between dense image features and text embeddings (arXiv 2303.11797, section 3.2).
 
-Shape letters: B images, T classes, K <= T classes that are kept, P templates, C joint width, D hidden width, H x W grid.
+Shape letters: B images, T classes, K <= T kept classes, P templates, C joint width, D hidden width, H x W grid.
 """
 
 from typing import NamedTuple

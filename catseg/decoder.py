@@ -1,4 +1,4 @@
-"""Decoder: two upsampling stages per class slice, guided by CLIP's intermediate features (arXiv 2303.11797, section 3.4).
+"""Decoder: two upsampling stages per class slice, guided by CLIP's inner features (arXiv 2303.11797, section 3.4).
 
 Shape letters: B images, T classes, D hidden width, H x W grid.
 """

@@ -1,6 +1,6 @@
 """CAT-Seg's head: cost volume, aggregation, decoder (arXiv 2303.11797, section 3).
 
-Shape letters: B images, T classes, K <= T classes that are kept, P templates, C joint width, D hidden width, H x W grid.
+Shape letters: B images, T classes, K <= T kept classes, P templates, C joint width, D hidden width, H x W grid.
 """
 
 from collections.abc import Sequence

@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_sem_seg_head
 from torch import Tensor, nn
 
-from catseg.checkpoint import from_released
+from catseg.checkpoint import from_released, guess_config
 from catseg.losses import check_labels, segmentation_loss
 from openvocab.clip.build import Clip, build_clip
 from openvocab.clip.finetune import set_trainable
@@ -107,12 +107,13 @@ class CATSeg(nn.Module):
         Raises:
             ValueError: sizes that do not fit each other.
         """
-        clip = build_clip(cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.PRETRAINED)
+        # A checkpoint is loaded strictly and holds all of CLIP, so there is nothing to fetch beforehand.
+        clip = build_clip(cfg.MODEL.CLIP.NAME, "" if cfg.MODEL.WEIGHTS else cfg.MODEL.CLIP.PRETRAINED)
         set_trainable(clip, cfg.MODEL.CLIP.FINETUNE)
         side, rest = divmod(cfg.MODEL.CLIP.INPUT_SIZE, clip.spec.patch_size)
         if rest or not side:
-            raise ValueError(f"MODEL.CLIP.INPUT_SIZE: got {cfg.MODEL.CLIP.INPUT_SIZE}, expected a multiple of the patch "
-                             f"size {clip.spec.patch_size} of {clip.spec.name}")
+            raise ValueError(f"MODEL.CLIP.INPUT_SIZE: got {cfg.MODEL.CLIP.INPUT_SIZE}, expected a multiple of "
+                             f"{clip.spec.patch_size} (patch size of {clip.spec.name})")
         shape = {"dense": ShapeSpec(channels=clip.spec.embed_dim, height=side, width=side),
                  "tap": ShapeSpec(channels=clip.spec.width)}
         words, window = cfg.MODEL.VOCABULARY, cfg.TEST.SLIDING_WINDOW
@@ -142,8 +143,8 @@ class CATSeg(nn.Module):
 
         Args:
             vocabulary: of a dataset; the config's synonym rule is applied to it.
-            training: whether it is for training or for evaluation. They are kept apart, so that an evaluation in between
-                does not change what is trained.
+            training: whether it is for training or for evaluation. They are kept apart, so that an evaluation in
+                between does not change what is trained.
         """
         words = as_vocabulary(vocabulary).with_synonyms(self.vocabulary.synonyms)
         self.vocabulary = replace(self.vocabulary, **{"train" if training else "test": words})
@@ -152,9 +153,9 @@ class CATSeg(nn.Module):
         """Segments images, or computes the training loss.
 
         Args:
-            batched_inputs: B dicts with "image" (3, h, w), RGB in 0..255, uint8 or floating point; optional "height" and
-                "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words; in
-                training "sem_seg" (h, w) int64.
+            batched_inputs: B dicts with "image" (3, h, w), RGB in 0..255, uint8 or floating point; optional "height"
+                and "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words;
+                in training "sem_seg" (h, w) int64.
 
         Returns:
             In training {"loss_sem_seg": scalar}. In evaluation one dict per image: "sem_seg" (T, height, width)
@@ -215,6 +216,10 @@ class CATSeg(nn.Module):
         """Renames the parameters of a released checkpoint; our own pass unchanged. See `catseg.checkpoint`."""
         return from_released(state)
 
+    def guess_config(self, state: dict[str, Tensor]) -> str | None:
+        """Names the config that a checkpoint belongs to. See `catseg.checkpoint`."""
+        return guess_config(state)
+
     def _predict(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
         vocabularies = [self._vocabulary_of(item) for item in batched_inputs]
         views = [self.make_views(item["image"]) for item in batched_inputs]
@@ -223,7 +228,7 @@ class CATSeg(nn.Module):
         results = [{} for _ in batched_inputs]
         for vocabulary in dict.fromkeys(vocabularies):
             members = [index for index, own in enumerate(vocabularies) if own == vocabulary]
-            rows = torch.cat([torch.arange(index * count, (index + 1) * count, device=self.device) for index in members])
+            rows = [index * count + view for index in members for view in range(count)]
             chosen = ClipFeatures(features.dense[rows], tuple(tap[rows] for tap in features.taps))
             logits = self.sem_seg_head(chosen, self.clip.text(vocabulary, self.vocabulary.templates))
             for index, own in zip(members, logits.split(count)):
@@ -231,7 +236,8 @@ class CATSeg(nn.Module):
         return results
 
     def _answer(self, probabilities: Tensor, item: dict[str, Any], vocabulary: Vocabulary) -> dict[str, Tensor]:
-        size = (item.get("height", item["image"].shape[-2]), item.get("width", item["image"].shape[-1]))
+        height, width = item["image"].shape[-2:]
+        size = (item.get("height", height), item.get("width", width))
         if self.output == "sem_seg":
             return {"sem_seg": resize(probabilities[None], size)[0]}
         labels, scores = best_channel(probabilities, size)
@@ -271,14 +277,15 @@ class CATSeg(nn.Module):
         default = self.vocabulary.train if self.training else self.vocabulary.test
         if default is None:
             mode, key = ("training", "TRAIN") if self.training else ("evaluation", "TEST")
-            raise ValueError(f"vocabulary: got none for {mode}, expected one in the input dict, by set_default_vocabulary "
-                             f"or in MODEL.VOCABULARY.{key}")
+            raise ValueError(f"vocabulary: got none for {mode}, expected one in the input dict, by "
+                             f"set_default_vocabulary or in MODEL.VOCABULARY.{key}")
         return default
 
     def _label_of(self, item: dict[str, Any], vocabulary: Vocabulary) -> Tensor:
         if "sem_seg" not in item or item["sem_seg"].shape != item["image"].shape[-2:]:
             got = tuple(item["sem_seg"].shape) if "sem_seg" in item else "none"
-            raise ValueError(f"sem_seg: got {got}, expected labels of the image's size {tuple(item['image'].shape[-2:])}")
+            size = tuple(item["image"].shape[-2:])
+            raise ValueError(f"sem_seg: got {got}, expected labels of the image's size {size}")
         if vocabulary.channel_to_class is not None:
             raise ValueError("vocabulary: got one with channel_to_class, expected one channel per class in training")
         if 0 <= self.ignore_label < len(vocabulary):

@@ -268,7 +268,8 @@ def install_detectron2(venv: Path, source: str) -> None:
     wheel_name = preflight["DETECTRON2_WHEEL"].replace("-", "_").replace("==", "-")
     if source == "wheel" and (Path(site_packages) / f"{wheel_name}.dist-info" / "RECORD").is_file():
         return
-    pip(venv, step, "uninstall", "--yes", "detectron2", "sal-detectron2")
+    if any(Path(site_packages).glob("*detectron2-*.dist-info")):
+        pip(venv, f"{step}: removing the present one", "uninstall", "--yes", "detectron2", "sal-detectron2")
     if source != "wheel":
         target = preflight["DETECTRON2_GIT"] if source == "git" else source
         pip(venv, step, "install", "--no-build-isolation", "--no-deps", target)

@@ -1,4 +1,4 @@
-"""Renaming the parameters of foreign checkpoints, strictly: every key is renamed, expected to be ignored, or an error."""
+"""Renaming the parameters of foreign checkpoints, strictly: each key is renamed, known as superfluous, or an error."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ def rename_state(state: Mapping[str, Tensor], rules: Sequence[tuple[str, str]], 
     for name, value in state.items():
         if any(re.fullmatch(pattern, name) for pattern in ignored):
             continue
-        new = next((match.expand(replacement) for pattern, replacement in rules if (match := re.fullmatch(pattern, name))),
-                   None)
+        new = next((match.expand(replacement) for pattern, replacement in rules
+                    if (match := re.fullmatch(pattern, name))), None)
         if new is None:
             unknown.append(name)
         elif new in renamed:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from openvocab.clip.image_encoder import ImageEncoder
 from openvocab.clip.spec import clip_spec, own_configs
 from openvocab.clip.text_encoder import TextEncoder
+from openvocab.clip.weights import expand_token_table, read_state
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def build_clip(name: str, pretrained: str = "") -> Clip:
     else:
         state = state_of_tag(name, pretrained)
     try:
-        clip.load_state_dict(from_open_clip(state))
+        clip.load_state_dict(expand_token_table(from_open_clip(state), clip.spec.vocab_size))
     except RuntimeError as error:
         raise ValueError(f"pretrained: {pretrained} does not fit CLIP {name}: {error}") from error
     logger.info("CLIP %s: weights from %s", name, pretrained)
@@ -79,41 +80,14 @@ def state_of_tag(name: str, tag: str) -> dict[str, Tensor]:
     """
     known = [] if name in own_configs() else open_clip.list_pretrained_tags_by_model(name)
     if tag not in known:
-        raise ValueError(f"pretrained: got {tag!r}, expected a file or one of {known} for {name} (MODEL.CLIP.PRETRAINED)")
+        raise ValueError(f"pretrained: got {tag!r}, expected a file or one of {known} for {name} "
+                         "(MODEL.CLIP.PRETRAINED)")
     quick_gelu = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
     if quick_gelu != clip_spec(name).quick_gelu:
         hint = f"{name}-quickgelu" if quick_gelu else name.removesuffix("-quickgelu")
         raise ValueError(f"pretrained: {tag!r} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, "
                          f"but {name} computes the other; expected MODEL.CLIP.NAME {hint}")
     return open_clip.create_model(name, pretrained=tag, precision="fp32").state_dict()
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Reads a state dict from a file, without running code that the file may hold.
-
-    Args:
-        path: .safetensors, or what `torch.save` wrote: a state dict, or one under "state_dict" or "model".
-
-    Returns:
-        Names to tensors.
-
-    Raises:
-        ValueError: the file is truncated or holds something else.
-    """
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"path: {path} is no readable weights file ({type(error).__name__})") from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"path: {path} holds {type(content).__name__}, expected names and tensors")
-    return {name.removeprefix("module."): value for name, value in content.items()}
 
 
 def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

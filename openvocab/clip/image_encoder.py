@@ -82,7 +82,7 @@ class ImageEncoder(nn.Module):
         """Cuts images into patch tokens with positions: (B, 3, h, w) to (B, N + 1, width), class token first."""
         patch = self.spec.patch_size
         if images.shape[-2] % patch or images.shape[-1] % patch:
-            raise ValueError(f"images: got {tuple(images.shape[-2:])} pixels, expected multiples of {patch} (patch size)")
+            raise ValueError(f"images: got {tuple(images.shape[-2:])} pixels, expected multiples of {patch}")
         x = self.conv1(images)
         positions = resize_positions(self.positional_embedding, x.shape[-2], x.shape[-1])
         x = x.flatten(2).transpose(1, 2)

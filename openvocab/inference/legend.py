@@ -1,0 +1,161 @@
+"""Colours and legends that follow the user's own words."""
+
+import colorsys
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MAX_ENTRIES = 24  # more words than this in a legend nobody reads; the rest becomes "+n more"
+_GOLDEN_RATIO = 0.61803398875
+_ELLIPSIS = "…"
+_TINTS = ((0.85, 0.95), (0.60, 1.00), (1.00, 0.62))  # (saturation, value), changed after each round of hues
+_HUES_PER_ROUND = 8
+
+
+class Entry(NamedTuple):
+    """One line of a legend.
+
+    Attributes:
+        text: what is written.
+        colour: RGB, 0..255; None draws no swatch ("+n more").
+    """
+
+    text: str
+    colour: tuple[int, int, int] | None
+
+
+def colours(count: int) -> np.ndarray:
+    """Gives one colour per class index: always the same for the same index, whatever the number of classes.
+
+    Args:
+        count: number of classes.
+
+    Returns:
+        (count, 3) uint8 RGB; the first 24 differ clearly from each other.
+    """
+    table = np.zeros((count, 3), np.uint8)
+    for index in range(count):
+        round_, step = divmod(index, _HUES_PER_ROUND)
+        # Equal steps of hue within a round, visited so that neighbours are far apart; later rounds lie in between.
+        hue = (step * 3 % _HUES_PER_ROUND) / _HUES_PER_ROUND + round_ * _GOLDEN_RATIO / _HUES_PER_ROUND
+        saturation, value = _TINTS[round_ % len(_TINTS)]
+        table[index] = np.round(255 * np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value)))
+    return table
+
+
+def shorten(entries: list[Entry], limit: int) -> list[Entry]:
+    """Keeps the first lines and counts the rest in a last line "+n more".
+
+    Args:
+        entries: all lines, most important first.
+        limit: largest number of lines; below 1 gives none.
+    """
+    if limit < 1:
+        return []
+    if len(entries) <= limit:
+        return entries
+    kept = limit - 1
+    return [*entries[:kept], Entry(f"+{len(entries) - kept} more", None)]
+
+
+def draw_inside(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
+    """Draws a legend box into the upper left corner.
+
+    As many lines as fit are drawn, and none at all where the picture is too small for one readable line.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB.
+        entries: lines, most important first.
+
+    Returns:
+        (h, w, 3) uint8 RGB, a new array.
+    """
+    height, width = picture.shape[:2]
+    size = int(np.clip(min(height, width) / 26, 10, 64))
+    row = round(size * 1.4)
+    lines = shorten(entries, min(MAX_ENTRIES, (height // 2) // row))
+    if not lines or width < 8 * size:
+        return picture.copy()
+    font = _font(size)
+    pad = size // 3
+    room = width // 2 - row - 3 * pad
+    texts = [_cut(line.text, font, room) for line in lines]
+    box_width = row + 3 * pad + round(max(font.getlength(text) for text in texts))
+    box_height = row * len(lines) + 2 * pad
+    # Only the corner passes through PIL: a picture of 48 million pixels would be copied twice otherwise.
+    result = picture.copy()
+    corner = result[:box_height, :box_width]
+    shaded = Image.fromarray((corner.astype(np.uint16) // 4 + 191).astype(np.uint8))
+    _draw_lines(ImageDraw.Draw(shaded), lines, texts, font, (pad, pad), row)
+    result[:box_height, :box_width] = np.asarray(shaded)
+    return result
+
+
+def draw_below(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
+    """Adds a white strip with the legend in columns under the picture, which stays free.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB.
+        entries: lines, most important first; at most 24 are written.
+
+    Returns:
+        (h + strip, w, 3) uint8 RGB.
+    """
+    lines = shorten(entries, MAX_ENTRIES)
+    if not lines:
+        return picture.copy()
+    height, width = picture.shape[:2]
+    size = int(np.clip(width / 40, 12, 96))
+    row, pad = round(size * 1.5), size // 2
+    font = _font(size)
+    usable = width - 2 * pad
+    widest = row + 2 * pad + max(font.getlength(line.text) for line in lines)
+    columns = max(1, min(len(lines), int(usable // widest)))
+    per_column = -(-len(lines) // columns)
+    step = usable // columns
+    texts = [_cut(line.text, font, step - row - 2 * pad) for line in lines]
+    strip = Image.new("RGB", (width, per_column * row + 2 * pad), "white")
+    draw = ImageDraw.Draw(strip)
+    for column in range(columns):
+        part = slice(column * per_column, (column + 1) * per_column)
+        _draw_lines(draw, lines[part], texts[part], font, (pad + column * step, pad), row)
+    return np.concatenate([picture, np.asarray(strip)], axis=0)
+
+
+def _font(size: int):
+    """Takes DejaVu Sans where matplotlib (which Detectron2 needs) brings it: Pillow's own font has only ASCII."""
+    spec = importlib.util.find_spec("matplotlib")
+    if spec is not None and spec.origin is not None:
+        file = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if file.is_file():
+            return ImageFont.truetype(str(file), size)
+    return ImageFont.load_default(size=size)
+
+
+def _draw_lines(draw, lines, texts, font, corner: tuple[int, int], row: int) -> None:
+    left, top = corner
+    inset = row // 6
+    for index, (line, text) in enumerate(zip(lines, texts, strict=True)):
+        y = top + index * row
+        if line.colour is not None:
+            swatch = (left + inset, y + inset, left + row - inset, y + row - inset)
+            draw.rectangle(swatch, fill=tuple(int(value) for value in line.colour), outline="black")
+        draw.text((left + row + inset, y + row // 2), text, fill="black", font=font, anchor="lm")
+
+
+def _cut(text: str, font, room: float) -> str:
+    """Shortens a text to `room` pixels with an ellipsis; at least its first letter stays."""
+    text = " ".join(text.split())  # a line break inside a word would break the layout
+    if font.getlength(text) <= room:
+        return text
+    low, high = 1, len(text)
+    while low < high:  # the longest prefix that fits, by bisection: names may have thousands of letters
+        middle = (low + high + 1) // 2
+        if font.getlength(text[:middle] + _ELLIPSIS) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low] + _ELLIPSIS

@@ -1,0 +1,342 @@
+"""The public API: a model that takes any picture and any words.
+
+Shape letters: T text channels, h w pixels of the picture.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from openvocab.inference.images import ImageLike, read_image
+from openvocab.inference.memory import require
+from openvocab.inference.result import Result
+from openvocab.inference.sliding_window import best_channel, resize
+from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary
+
+logger = logging.getLogger(__name__)
+
+Words = Vocabulary | Sequence[str]
+
+DTYPES = ("float32", "bfloat16", "float16")
+_MAX_SIDE = 2048  # pixels; without sliding window, larger answers are upsampled here, chunk by chunk
+_MAX_ANSWER = 1 << 28  # elements of the (T, h, w) answer asked of a model (1 GiB)
+_CHUNK = 1 << 26  # elements upsampled at once (256 MiB)
+_SHOWN_WORDS = 10  # in a warning
+
+
+class Segmenter:
+    """A segmentation model with its config.
+
+    Calls are independent of each other: the words travel with each picture, and nothing is kept but text embeddings
+    under their own key. Several segmenters may live in one process.
+
+    Example:
+        >>> segmenter = Segmenter.load("catseg_b")
+        >>> result = segmenter("img.jpg", ["cat", "sofa|couch"])
+        >>> result.save("masks.png")
+    """
+
+    def __init__(self, model: nn.Module, cfg, *, name: str, weights: str = "", dtype: str = "float32") -> None:
+        """Wraps a model that is built already; most callers want `load`.
+
+        Args:
+            model: takes [{"image", "height", "width", "vocabulary"}] and gives [{"sem_seg": (T, height, width)}], the
+                probabilities of each word; has an attribute `device`. Put into evaluation mode here.
+            cfg: the config it was built from; `TEST.OUTPUT` must be "sem_seg".
+            name: of the model, for reports.
+            weights: the file its parameters came from, for reports.
+            dtype: "float32", "bfloat16" or "float16" (the latter two by autocast).
+
+        Raises:
+            ValueError: another dtype or `TEST.OUTPUT`.
+        """
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+        if cfg.TEST.OUTPUT != "sem_seg":
+            raise ValueError(f"cfg: expected TEST.OUTPUT 'sem_seg', got {cfg.TEST.OUTPUT!r}")
+        self.model = model.eval()
+        self.cfg = cfg
+        self.name = name
+        self.weights = weights
+        self.dtype = dtype
+        self._warned: set[str] = set()  # once per word is enough, however many pictures follow
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return torch.device(self.model.device)
+
+    @classmethod
+    def load(
+        cls,
+        name_or_config: str | os.PathLike = "emojiscapes_catseg",
+        weights: str | os.PathLike | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | None = None,
+        overrides: Sequence[str] = (),
+    ) -> "Segmenter":
+        """Builds a model and loads its parameters.
+
+        Args:
+            name_or_config: a name of `openvocab.checkpoint.zoo` ("emojiscapes_catseg" ships with the package,
+                "catseg_b" and "catseg_l" are fetched once), or the path of a config (.yaml).
+            weights: file of parameters; needed for a config whose MODEL.WEIGHTS is empty.
+            device: "cpu", "cuda", "cuda:1", "mps"; default: "cuda" where there is one, else "cpu".
+            dtype: "float32" (default), "bfloat16" or "float16".
+            overrides: flat KEY, VALUE pairs for the config.
+
+        Returns:
+            a segmenter in evaluation mode.
+
+        Raises:
+            ValueError: unknown name, config key, device or dtype, missing file, or parameters of another model.
+            DownloadError: the parameters cannot be fetched.
+        """
+        from openvocab.checkpoint import zoo
+        from openvocab.checkpoint.load import load_weights
+        from openvocab.engine.setup import build_cfg, build_model
+
+        dtype = dtype or "float32"
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+        chosen = check_device(device)
+        text = os.fspath(name_or_config)
+        if text.endswith((".yaml", ".yml")):
+            if not Path(text).is_file():
+                raise ValueError(f"config: no such file: {text}")
+            cfg, name = build_cfg(text, overrides), Path(text).stem
+            file = _config_weights(weights or cfg.MODEL.WEIGHTS, text)
+        else:
+            entry = zoo.find(text)
+            cfg, name = build_cfg(entry.config, overrides), entry.name
+            file = zoo.weights_file(entry, weights)
+        cfg.MODEL.DEVICE = str(chosen)
+        cfg.MODEL.CLIP.PRETRAINED = ""  # the checkpoint holds all of CLIP; nothing is to be fetched for it
+        cfg.TEST.OUTPUT = "sem_seg"
+        model = build_model(cfg)
+        load_weights(model, str(file))
+        logger.info("loaded %s (%s) on %s", name, file, chosen)
+        return cls(model, cfg, name=name, weights=str(file), dtype=dtype)
+
+    def __call__(
+        self, image: ImageLike, words: Words, background: Words = (), threshold: float | None = None
+    ) -> Result:
+        """Gives every pixel the word that fits best.
+
+        Memory stays far below T x h x w floats: the model answers at its own working size, and the answer is
+        upsampled a few words at a time with a running maximum, which gives the same numbers.
+
+        Args:
+            image: path, PIL image or (h, w, 3) uint8 RGB array.
+            words: a list, "|" joining synonyms (the mean of all counts), or a `Vocabulary`.
+            background: words for "none of these": where one of them fits best, the label is -1.
+            threshold: 0..1; where the best score is lower, the label is -1.
+
+        Returns:
+            labels, scores and names, with the picture.
+
+        Raises:
+            ValueError: an unreadable picture, no word, a blank word, a word twice (also one that is in both `words`
+                and `background`), a threshold outside 0..1, or more words than fit into memory.
+        """
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold: expected 0..1, got {threshold!r}")
+        wanted, asked = combine(words, background)
+        pixels = read_image(image)
+        answer = self._answer(pixels, asked)
+        labels, scores = best_channel(answer, pixels.shape[:2])
+        labels = labels.int()
+        if asked.channel_to_class is not None:
+            table = torch.tensor(asked.channel_to_class, dtype=torch.int32, device=labels.device)
+            table[table >= len(wanted.names)] = -1
+            for row in labels:  # row by row: no int64 copy of a huge label map
+                row.copy_(table[row.long()])
+        if threshold is not None:
+            labels[scores < threshold] = -1
+        return Result(
+            image=pixels,
+            labels=labels.cpu().numpy(),
+            scores=scores.cpu().numpy(),
+            names=list(wanted.names),
+            vocabulary=wanted.entries,
+            synonyms=wanted.synonyms,
+            background=asked.entries[len(wanted) :],
+            threshold=threshold,
+            model=self.name,
+            weights=self.weights,
+        )
+
+    def probabilities(self, image: ImageLike, words: Words) -> np.ndarray:
+        """Gives the probability of every word at every pixel.
+
+        Args:
+            image: as in the call.
+            words: as in the call.
+
+        Returns:
+            (T, h, w) float32, 0..1; T is the number of words (of a vocabulary's channels).
+
+        Raises:
+            ValueError: as in the call; also if T x h x w floats do not fit into memory.
+        """
+        _, asked = combine(words, ())
+        pixels = read_image(image)
+        height, width = pixels.shape[:2]
+        count = len(asked)
+        require(4 * count * height * width, torch.device("cpu"), f"words: {count} words at {height} x {width} pixels")
+        answer = self._answer(pixels, asked)
+        if answer.shape[1:] == (height, width):
+            return answer.cpu().numpy()
+        full = np.empty((count, height, width), np.float32)
+        for start, part in _upsampled(answer, (height, width)):
+            full[start : start + len(part)] = part.cpu().numpy()
+        return full
+
+    def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
+        """Lists the words that the model cannot know, having never seen them; empty if its text encoder does not say.
+
+        Args:
+            vocabulary: the words.
+        """
+        encoder = getattr(getattr(self.model, "clip", None), "text", None)
+        ask = getattr(encoder, "unknown_words", None)
+        return list(ask(vocabulary)) if ask is not None else []
+
+    def _warn_of_unknown_words(self, vocabulary: Vocabulary) -> None:
+        new = [word for word in self.unknown_words(vocabulary) if word not in self._warned]
+        self._warned.update(new)
+        if new:
+            shown = ", ".join(new[:_SHOWN_WORDS]) + (f" and {len(new) - _SHOWN_WORDS} more" * (len(new) > _SHOWN_WORDS))
+            logger.warning("%s has never seen these words, expect no sense from them: %s", self.name, shown)
+
+    def _answer(self, pixels: np.ndarray, vocabulary: Vocabulary) -> Tensor:
+        """Runs the model. Returns (T, h', w') float32 probabilities on its device, at most as large as the picture."""
+        self._warn_of_unknown_words(vocabulary)
+        height, width = self._answer_size(*pixels.shape[:2], len(vocabulary))
+        image = torch.from_numpy(self._resized(pixels)).permute(2, 0, 1)
+        request = {"image": image, "height": height, "width": width, "vocabulary": vocabulary}
+        try:
+            with torch.inference_mode(), self._autocast():
+                answer = self.model([request])[0]["sem_seg"].float()
+        except torch.OutOfMemoryError as error:
+            raise ValueError(f"words: {len(vocabulary)} words do not fit into the memory of {self.device}") from error
+        if not bool(torch.isfinite(answer).all()):
+            raise ValueError(f"dtype: the model's answer is not finite in {self.dtype}; try float32 or bfloat16")
+        return answer
+
+    def _answer_size(self, height: int, width: int, count: int) -> tuple[int, int]:
+        """Chooses the size asked of the model, and refuses what cannot fit into memory.
+
+        The sliding window ends in a square of its own and maps it to the wanted size in one bilinear step. Asking for
+        that square and doing the last step here gives the same numbers. Without sliding window, a very large answer is
+        capped at 2048 pixels: the model's own grid is far coarser than that.
+        """
+        window = self.cfg.TEST.SLIDING_WINDOW
+        what = f"words: {count} words"
+        if window.ENABLED:
+            square = window.SIZE * window.SIZE
+            require(4 * count * (2 * square + 5 * window.KERNEL**2), self.device, what)
+            return (window.SIZE, window.SIZE) if height * width > square else (height, width)
+        scale = min(1.0, _MAX_SIDE / max(height, width), math.sqrt(_MAX_ANSWER / (count * height * width)))
+        size = max(1, round(scale * height)), max(1, round(scale * width))
+        require(4 * count * 2 * size[0] * size[1], self.device, what)
+        return size if scale < 1 else (height, width)
+
+    def _resized(self, pixels: np.ndarray) -> np.ndarray:
+        """Resizes as the evaluation does (short side INPUT.MIN_SIZE_TEST, antialiased): both see the same picture."""
+        height, width = pixels.shape[:2]
+        short, long = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
+        if short == 0:
+            return pixels.copy()
+        scale = min(short / min(height, width), long / max(height, width))
+        size = max(1, int(scale * width + 0.5)), max(1, int(scale * height + 0.5))
+        return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+    def _autocast(self) -> AbstractContextManager:
+        if self.dtype == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=getattr(torch, self.dtype))
+
+
+def combine(words: Words, background: Words = ()) -> tuple[Vocabulary, Vocabulary]:
+    """Joins words and background words into what a model is asked.
+
+    Args:
+        words: a list of words or a vocabulary.
+        background: the same, or empty.
+
+    Returns:
+        (the words alone, words then background); classes of the second from len(first.names) on are background.
+
+    Raises:
+        ValueError: a string instead of a list, no word, a blank word, a word twice, or a word in both.
+    """
+    for name, value in (("words", words), ("background", background)):
+        if isinstance(value, str):
+            raise ValueError(f"{name}: expected a list of words or Vocabulary.parse(...), got the string {value!r}")
+    wanted = as_vocabulary(words)
+    if len(background) == 0:
+        return wanted, wanted
+    none = as_vocabulary(background)
+    own = {word.strip().casefold() for entry in wanted.entries for word in entry}
+    both = [word for entry in none.entries for word in entry if word.strip().casefold() in own]
+    if both:
+        raise ValueError(f"background: expected words that are not in words, got {both[0]!r} in both")
+    first = len(wanted.names)
+    classes = wanted.channel_to_class or tuple(range(len(wanted)))
+    joined = Vocabulary(
+        entries=wanted.entries + none.entries,
+        names=wanted.names + none.names,
+        channel_to_class=classes + tuple(first + c for c in none.channel_to_class or range(len(none))),
+        synonyms=wanted.synonyms,
+    )
+    return wanted, joined
+
+
+def check_device(device: str | torch.device | None) -> torch.device:
+    """Resolves a device and makes sure that it exists here.
+
+    Args:
+        device: None takes "cuda" where there is one, else "cpu".
+
+    Raises:
+        ValueError: no such device.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device: expected cpu, cuda, cuda:N or mps, got {device!r}") from error
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device: expected cpu, cuda, cuda:N or mps, got {str(device)!r}")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device: got {str(device)!r}, but torch sees {torch.cuda.device_count()} CUDA devices")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device: got 'mps', but torch sees no Apple GPU")
+    return chosen
+
+
+def _config_weights(weights: str | os.PathLike, config: str) -> Path:
+    if not os.fspath(weights):
+        raise ValueError(f"weights: {config} names none (MODEL.WEIGHTS is empty); pass a file")
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise ValueError(f"weights: no such file: {path}")
+    return path
+
+
+def _upsampled(answer: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    """Yields (first channel, (n, h, w) upsampled part) so that no part exceeds the chunk size."""
+    step = max(1, _CHUNK // (size[0] * size[1]))
+    for start in range(0, len(answer), step):
+        part = answer[None, start : start + step]
+        yield start, resize(part, size)[0]

@@ -1,0 +1,114 @@
+import dataclasses
+import hashlib
+import logging
+
+import pytest
+
+from openvocab.checkpoint import zoo
+from openvocab.checkpoint.download import DownloadError
+
+DIGEST = hashlib.sha256(b"weights").hexdigest()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENVOCAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("OPENVOCAB_OFFLINE", raising=False)
+    (tmp_path / "cache").mkdir()
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A released model on a file:// address: no server is needed to fetch it."""
+    (tmp_path / "remote.pth").write_bytes(b"weights")
+    return dataclasses.replace(zoo.find("catseg_b"), url=(tmp_path / "remote.pth").as_uri(), file_name="model.pth")
+
+
+def test_names_are_unique_and_the_default_exists():
+    names = [model.name for model in zoo.models()]
+    assert len(set(names)) == len(names) and {"catseg_b", "catseg_l"} < set(names)
+    assert zoo.find(zoo.DEFAULT_MODEL).url is None, "the default must not need a network"
+    assert len({model.file_name for model in zoo.models()}) == len(names), "files would overwrite each other"
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(ValueError, match="expected one of emojiscapes_catseg, catseg_b, catseg_l, got 'catseg_x'"):
+        zoo.find("catseg_x")
+
+
+def test_cache_folder_follows_the_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENVOCAB_CACHE", str(tmp_path))
+    assert zoo.cache_folder() == tmp_path
+    monkeypatch.setenv("OPENVOCAB_CACHE", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert zoo.cache_folder() == tmp_path / ".cache" / "openvocab"
+
+
+@pytest.mark.parametrize("value,expected", [("1", True), ("true", True), ("0", False), ("", False), ("No", False)])
+def test_offline_switch(monkeypatch, value, expected):
+    monkeypatch.setenv("OPENVOCAB_OFFLINE", value)
+    assert zoo.offline() is expected
+
+
+def test_explicit_path_wins(model, cache, tmp_path):
+    (cache / "model.pth").write_bytes(b"cached")
+    (tmp_path / "mine.pth").write_bytes(b"mine")
+    assert zoo.weights_file(model, tmp_path / "mine.pth") == tmp_path / "mine.pth"
+    with pytest.raises(ValueError, match="weights: no such file: .*absent.pth"):
+        zoo.weights_file(model, tmp_path / "absent.pth")
+
+
+def test_first_download_notes_the_hash_and_later_loads_compare(model, cache, caplog):
+    with caplog.at_level(logging.WARNING):
+        path = zoo.weights_file(model)
+    assert path == cache / "model.pth" and path.read_bytes() == b"weights"
+    assert DIGEST in caplog.text
+    assert (cache / "model.pth.sha256").read_text().split() == [DIGEST, "model.pth"]
+    assert zoo.weights_file(model) == path
+    path.write_bytes(b"other")
+    with pytest.raises(ValueError, match=f"has changed: expected sha256 {DIGEST}"):
+        zoo.weights_file(model)
+
+
+def test_published_hash_is_compared(model, cache):
+    wrong = dataclasses.replace(model, sha256="0" * 64)
+    with pytest.raises(DownloadError, match="expected sha256"):
+        zoo.weights_file(wrong)
+    assert not (cache / "model.pth").exists()
+    assert zoo.weights_file(dataclasses.replace(model, sha256=DIGEST)).read_bytes() == b"weights"
+
+
+def test_offline_never_opens_a_connection(model, cache, monkeypatch):
+    monkeypatch.setenv("OPENVOCAB_OFFLINE", "1")
+    monkeypatch.setattr(zoo, "download", lambda *args, **kwargs: pytest.fail("touched the network"))
+    with pytest.raises(ValueError) as caught:
+        zoo.weights_file(model)
+    for part in (str(cache / "model.pth"), model.url, "OPENVOCAB_OFFLINE", "OPENVOCAB_CACHE"):
+        assert part in str(caught.value)
+    (cache / "model.pth").write_bytes(b"weights")
+    assert zoo.weights_file(model) == cache / "model.pth"
+
+
+def test_failed_download_says_what_to_do(model, cache, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    gone = dataclasses.replace(model, url=model.url + ".gone")
+    with pytest.raises(DownloadError, match="by hand"):
+        zoo.weights_file(gone)
+
+
+def test_a_cache_that_cannot_be_written_still_loads(model, cache, caplog):
+    (cache / "model.pth").write_bytes(b"weights")
+    (cache / "model.pth.sha256").mkdir()  # stands for a read-only folder, which root could write to
+    assert zoo.weights_file(model) == cache / "model.pth"
+    assert "cannot note the hash" in caplog.text
+
+
+def test_shipped_model_is_looked_for_in_the_package(monkeypatch, tmp_path):
+    file = tmp_path / "emojiscapes_catseg.pth"
+    file.write_bytes(b"weights")
+    monkeypatch.setattr("openvocab.assets.weights_path", lambda name: tmp_path / name)
+    shipped = zoo.find("emojiscapes_catseg")
+    assert zoo.weights_file(shipped) == file
+    with pytest.raises(ValueError, match="has changed"):
+        zoo.weights_file(dataclasses.replace(shipped, sha256="0" * 64))

@@ -1,0 +1,86 @@
+"""The command line as a user meets it, with a tiny random model in place of a trained one."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = """\
+MODEL:
+  META_ARCHITECTURE: CATSeg
+  CLIP: {NAME: emojiscapes-vit-s8, INPUT_SIZE: 32}
+  SEM_SEG_HEAD: {NAME: CATSegHead, IGNORE_VALUE: 255}
+  VOCABULARY: {TEMPLATES: single, SYNONYMS: first}
+  CATSEG:
+    TAPS: [1, 3]
+    HIDDEN_DIM: 32
+    NUM_LAYERS: 1
+    NUM_HEADS: 2
+    WINDOW_SIZE: 2
+    POOLING_SIZES: [1, 1]
+    GUIDANCE_DIM: 16
+    DECODER_DIMS: [32, 16]
+    DECODER_GUIDANCE_DIMS: [16, 16]
+    DECODER_GUIDANCE_PROJ_DIMS: [16, 16]
+    PAD_LEN: 16
+INPUT: {MIN_SIZE_TEST: 64, MAX_SIZE_TEST: 256}
+"""
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """Files of a model that computes in milliseconds and knows nothing."""
+
+    config: Path
+    weights: Path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> TinyModel:
+    """Builds the tiny model once and writes its config and weights."""
+    import torch
+
+    from openvocab.engine.setup import build_cfg, build_model
+
+    folder = tmp_path_factory.mktemp("tiny")
+    model = TinyModel(folder / "tiny.yaml", folder / "tiny.pth")
+    model.config.write_text(TINY)
+    torch.manual_seed(0)
+    built = build_model(build_cfg(str(model.config), ["MODEL.DEVICE", "cpu"]))
+    torch.save({"model": built.state_dict()}, model.weights)
+    return model
+
+
+@pytest.fixture(scope="session")
+def demo(repository):
+    """The module demo/demo.py, which is a script and not part of a package."""
+    spec = importlib.util.spec_from_file_location("demo_script", repository / "demo" / "demo.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory) -> Path:
+    """A folder with every kind of picture that people bring along."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rows, columns = np.mgrid[0:40, 0:60]
+    rgb = np.stack([rows * 6, columns * 4, (rows * columns) % 256], -1).astype(np.uint8)
+    image = Image.fromarray(rgb)
+    image.save(folder / "img.jpg")
+    image.save(folder / "img.png")
+    image.convert("L").save(folder / "grey.png")
+    image.convert("CMYK").save(folder / "cmyk.jpg")
+    image.convert("P").save(folder / "palette.gif")
+    Image.fromarray(np.dstack([rgb, rgb[..., :1]])).save(folder / "rgba.png")
+    Image.fromarray((rows * 1000).astype(np.uint16)).save(folder / "16bit.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(folder / "rotated.jpg", exif=exif)
+    Image.new("RGB", (1, 1), "red").save(folder / "pixel.png")
+    (folder / "text.jpg").write_text("these are not the pixels you are looking for")
+    (folder / "cut.jpg").write_bytes((folder / "img.jpg").read_bytes()[:700])
+    return folder

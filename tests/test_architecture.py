@@ -1,0 +1,282 @@
+"""Arrows point down: what may import what, read from the syntax trees, and the rules that a linter does not know."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("openvocab", "catseg", "lseg")
+ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
+
+# From the bottom to the top; a module may import from its own layer and from those below it. The longest prefix counts.
+LAYERS = {
+    "bottom": ("openvocab.config", "openvocab.interfaces", "openvocab.vocab", "openvocab.kernels", "openvocab.assets",
+               "openvocab.preflight", "openvocab.checkpoint.rename"),
+    "clip": ("openvocab.clip", "openvocab.inference.sliding_window"),
+    "methods": ("catseg", "lseg"),
+    "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
+                   "openvocab.inference"),
+}  # fmt: skip
+ORDER = tuple(LAYERS)
+
+# Third-party modules that a layer may use; the methods may use Detectron2's registries and config, not its machinery.
+THIRD_PARTY = {
+    "bottom": {"torch", "fvcore", "triton"},
+    "clip": {"torch", "open_clip", "safetensors"},
+    "methods": {"torch", "numpy", "fvcore", "triton",
+                "detectron2.config", "detectron2.layers", "detectron2.modeling", "detectron2.structures"},
+}
+# These need none at all: they are used before anything is installed, or where torch must not be loaded.
+STANDARD_LIBRARY_ONLY = (
+    "openvocab.vocab.vocabulary", "openvocab.vocab.templates", "openvocab.preflight", "openvocab.assets",
+)  # fmt: skip
+EMPTY_CONTAINER = re.compile(r"\[\]|\{\}|(set|dict|list|defaultdict|OrderedDict|Counter)\(\w*\)")
+
+
+class Import(NamedTuple):
+    """One imported name: `from a.b import c` is "a.b.c"; `lazy` where it is executed inside a function."""
+
+    source: str
+    target: str
+    lazy: bool
+
+
+@cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def files(*names: str) -> list[Path]:
+    found = []
+    for name in names:
+        path = ROOT / name
+        found += [path] if path.is_file() else sorted(path.rglob("*.py"))
+    return found
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def walk_imports(node: ast.AST, lazy: bool = False) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if is_type_checking(child):
+            continue
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child, lazy
+        yield from walk_imports(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def imports(path: Path) -> Iterator[Import]:
+    source = module_name(path)
+    package = source if path.name == "__init__.py" else source.rpartition(".")[0]
+    for node, lazy in walk_imports(parse(path)):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        else:
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            prefix = ".".join([*base, *filter(None, [node.module])])
+            targets = [f"{prefix}.{alias.name}" for alias in node.names]
+        for target in targets:
+            yield Import(source, target, lazy)
+
+
+def project_imports(*names: str) -> list[Import]:
+    return [item for path in files(*names) for item in imports(path)]
+
+
+def below(name: str, *prefixes: str) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def layer(name: str) -> str | None:
+    matches = [(len(p), level) for level, prefixes in LAYERS.items() for p in prefixes if below(name, p)]
+    return max(matches)[1] if matches else None
+
+
+def modules() -> list[Path]:
+    return files(*PACKAGES)
+
+
+def test_there_is_something_to_check():
+    assert len(modules()) > 10
+    assert any(item.target.startswith("torch") for item in project_imports(*PACKAGES))
+
+
+def test_every_module_has_a_layer():
+    names = [module_name(path) for path in modules()]
+    assert not [name for name in names if layer(name) is None and name not in ("openvocab", "openvocab.testing")]
+
+
+def test_arrows_point_down():
+    wrong = []
+    for item in project_imports(*PACKAGES):
+        source, target = layer(item.source), layer(item.target)
+        if below(item.target, *PACKAGES) and source and target and ORDER.index(target) > ORDER.index(source):
+            wrong.append(item)
+    assert not wrong
+
+
+def test_methods_do_not_know_each_other():
+    assert not [item for item in project_imports("catseg") if below(item.target, "lseg")]
+    assert not [item for item in project_imports("lseg") if below(item.target, "catseg")]
+
+
+def test_shared_code_knows_the_methods_by_one_table():
+    assert not [item for item in project_imports("openvocab") if below(item.target, "catseg", "lseg")]
+    named = set()
+    for path in files("openvocab"):
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.Constant) and re.fullmatch(r"(catseg|lseg)(\.\w+)*", str(node.value)):
+                named.add(module_name(path))
+    assert named <= {"openvocab.engine.setup"}
+
+
+def test_a_layer_uses_only_its_libraries():
+    wrong = []
+    for item in project_imports(*PACKAGES):
+        level = layer(item.source)
+        top = item.target.partition(".")[0]
+        if level not in THIRD_PARTY or top in sys.stdlib_module_names or top in PACKAGES:
+            continue
+        if item.source in STANDARD_LIBRARY_ONLY or not below(item.target, *THIRD_PARTY[level]):
+            wrong.append(item)
+    assert not wrong
+
+
+def test_triton_is_imported_lazily():
+    for path in modules():
+        if "kernels" not in path.parts or path.name != "triton.py":
+            assert not [item for item in imports(path) if below(item.target, "triton") and not item.lazy]
+
+
+def test_open_clip_is_touched_in_one_place():
+    outside = {item.source for item in project_imports(*PACKAGES, *ENTRY_POINTS) if below(item.target, "open_clip")}
+    assert not [name for name in outside if not below(name, "openvocab.clip", "tools")]
+
+
+def test_the_model_zoo_of_detectron2_is_never_imported():
+    """It needs pkg_resources, which setuptools no longer has."""
+    everything = project_imports(*PACKAGES, *ENTRY_POINTS, "tests")
+    assert not [item for item in everything if below(item.target, "detectron2.model_zoo")]
+
+
+def test_helpers_of_tests_stay_out_of_the_packages():
+    helpers = ("openvocab.testing", "tests", "pytest")
+    assert not [item for item in project_imports(*PACKAGES) if below(item.target, *helpers)]
+
+
+@pytest.mark.parametrize("path", files(*PACKAGES, *ENTRY_POINTS, "tests", "setup.py"), ids=module_name)
+def test_files_stay_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def function_length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    first = node.body[0]
+    docstring = ast.get_docstring(node) is not None
+    return node.end_lineno - node.lineno + 1 - (first.end_lineno - first.lineno + 1 if docstring else 0)
+
+
+def violations(path: Path) -> Iterator[str]:
+    """Yields what breaks the rules that a linter does not know, as "line: what"."""
+    tree = parse(path)
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", 0)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and function_length(node) > 50:
+            yield f"{line}: {node.name} has {function_length(node)} lines"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == "cuda":
+                yield f"{line}: .cuda() fixes the device"
+            if re.match(r"register_(forward|full_backward|backward|module_forward)\w*hook", node.func.attr):
+                yield f"{line}: a hook hides the way of the data"
+        if isinstance(node, ast.ExceptHandler):
+            if node.type is None:
+                yield f"{line}: bare except"
+            if all(isinstance(statement, ast.Pass | ast.Continue) for statement in node.body):
+                yield f"{line}: swallowed exception"
+        if isinstance(node, ast.Global):
+            yield f"{line}: global state"
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            if EMPTY_CONTAINER.fullmatch(ast.unparse(node.value)):
+                yield f"{node.lineno}: an empty container at module level is state"
+
+
+@pytest.mark.parametrize("path", files(*PACKAGES, *ENTRY_POINTS, "setup.py"), ids=module_name)
+def test_rules_of_style(path):
+    assert not list(violations(path))
+
+
+def test_the_checks_see_what_they_look_for(tmp_path, monkeypatch):
+    """A check that cannot fail is none: each rule is broken once."""
+    bad = tmp_path / "openvocab" / "vocab" / "bad.py"
+    bad.parent.mkdir(parents=True)
+    body = "\n".join(f"    x = {i}" for i in range(51))
+    bad.write_text(
+        "from openvocab.engine import setup\nfrom ..clip import spec\nimport pandas\ncache = {}\n"
+        f"def long():\n{body}\n"
+        "def f(x):\n    global cache\n    import triton\n    try:\n        x.cuda()\n    except:\n        pass\n"
+        "    x.register_forward_hook(f)\n"
+    )
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    found = list(imports(bad))
+    assert found == [
+        Import("openvocab.vocab.bad", "openvocab.engine.setup", False),
+        Import("openvocab.vocab.bad", "openvocab.clip.spec", False),
+        Import("openvocab.vocab.bad", "pandas", False),
+        Import("openvocab.vocab.bad", "triton", True),
+    ]
+    with pytest.raises(AssertionError):
+        test_arrows_point_down()
+    with pytest.raises(AssertionError):
+        test_a_layer_uses_only_its_libraries()
+    text = "\n".join(violations(bad))
+    for word in ("52 lines", ".cuda()", "bare except", "swallowed", "global state", "empty container", "hook"):
+        assert word in text
+
+
+def run_python(code: str) -> str:
+    """Runs code in a fresh interpreter and returns what it prints."""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "statement", ["import openvocab", "from openvocab import Vocabulary", "from openvocab import preflight, assets"]
+)
+def test_import_is_light(statement):
+    heavy = ("torch", "triton", "open_clip", "detectron2", "numpy")
+    assert run_python(f"{statement}; import sys; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_import_openvocab_resolves_its_names():
+    code = "import openvocab; print([getattr(openvocab, name).__name__ for name in ('Segmenter', 'Vocabulary')])"
+    assert run_python(code) == "['Segmenter', 'Vocabulary']"
+    code = "import openvocab; print(hasattr(openvocab, 'nothing'), 'Segmenter' in dir(openvocab))"
+    assert run_python(code) == "False True"
+
+
+def test_import_catseg_registers_its_names_and_no_dataset():
+    code = """
+import sys
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
+before = set(DatasetCatalog.list())
+import catseg
+print("CATSeg" in META_ARCH_REGISTRY, any("catseg" in name.lower() for name, _ in SEM_SEG_HEADS_REGISTRY))
+print(set(DatasetCatalog.list()) == before, any(m.startswith("openvocab.data") for m in sys.modules))
+"""
+    assert run_python(code).splitlines() == ["True True", "True False"]

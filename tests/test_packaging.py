@@ -1,0 +1,117 @@
+"""A wheel built from the checkout holds all it needs and works somewhere else."""
+
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+from openvocab import __version__, assets, preflight
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("openvocab", "catseg", "lseg", "configs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Builds the wheel from a copy of the sources, so that no build folder is left in the checkout."""
+    copy = tmp_path_factory.mktemp("sources")
+    tar = ["tar", "-c", "--exclude=__pycache__", "-C", str(ROOT), *(part for part in PARTS if (ROOT / part).exists())]
+    packed = subprocess.run(tar, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(copy)], input=packed, check=True)
+    target = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", ".", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--wheel-dir", str(target)], cwd=copy, check=True, capture_output=True, text=True)
+    (path,) = target.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site-packages")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def sources(*folders: str) -> set[str]:
+    found = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
+    return {path.relative_to(ROOT).as_posix() for path in found if "__pycache__" not in path.parts}
+
+
+def test_every_file_of_the_packages_is_in_the_wheel(unpacked):
+    packed = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
+    installed_configs = {f"openvocab/{name}" for name in sources("configs")}
+    expected = sources("openvocab", "catseg") | installed_configs
+    assert installed_configs
+    assert expected - packed == set()
+    extra = {name for name in packed - expected if ".dist-info/" not in name}
+    assert extra == set()
+
+
+def test_metadata(unpacked):
+    (path,) = unpacked.glob("*.dist-info/METADATA")
+    metadata = Parser().parsestr(path.read_text(encoding="utf-8"))
+    assert (metadata["Name"], metadata["Version"]) == ("openvocab-seg", __version__)
+    assert metadata["Requires-Python"] == ">=3.11"
+    wanted = {line.replace(" ", "") for line in metadata.get_all("Requires-Dist") if "extra" not in line}
+    names = {requirement.distribution for requirement in preflight.REQUIREMENTS}
+    assert len(wanted) == len(names)
+    assert "torch>=2.6" in wanted
+    assert not [line for line in wanted if "detectron2" in line]  # PyPI does not have it under its own name
+    assert {"demo", "test"} <= set(metadata.get_all("Provides-Extra"))
+    assert list(path.parent.rglob("LICENSE"))
+
+
+def run_elsewhere(unpacked: Path, folder: Path, code: str) -> list[str]:
+    """Runs code outside the checkout, with the unpacked wheel in front of everything installed."""
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(unpacked), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+def test_the_wheel_works_outside_a_checkout(unpacked, tmp_path):
+    code = """
+import openvocab
+from openvocab import assets, preflight
+preflight.check()
+print(openvocab.__file__)
+print(*assets.config_names())
+print(*[assets.config_path(name) for name in assets.config_names()])
+"""
+    file, names, paths = run_elsewhere(unpacked, tmp_path, code)
+    assert Path(file).is_relative_to(unpacked)
+    assert names.split() == assets.config_names() != []
+    assert all(Path(path).is_relative_to(unpacked / "openvocab" / "configs") for path in paths.split())
+
+
+def test_the_wheel_builds_models_outside_a_checkout(unpacked, tmp_path):
+    """Composing a config walks every path that a wheel can lack: base files, CLIP's own architectures, vocabularies."""
+    code = """
+from openvocab import assets
+from openvocab.engine.setup import build_cfg
+print(*[build_cfg(name).MODEL.META_ARCHITECTURE for name in assets.config_names()])
+"""
+    architectures = run_elsewhere(unpacked, tmp_path, code)[-1].split()
+    assert len(architectures) == len(assets.config_names())
+    assert set(architectures) <= {"CATSeg", "LSeg"}
+
+
+def test_the_wheel_segments_outside_a_checkout(unpacked, tmp_path):
+    """With the small model that ships inside it; what the masks look like is tested elsewhere."""
+    code = """
+import numpy as np
+from openvocab import Segmenter
+image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+segmenter = Segmenter.load(device="cpu")
+result = segmenter(image, ["cat", "dog"])
+print(segmenter.weights)
+print(result.names, result.labels.shape, sorted(set(result.labels.flat) - {0, 1}))
+"""
+    weights, summary = run_elsewhere(unpacked, tmp_path, code)[-2:]
+    assert Path(weights).is_relative_to(unpacked / "openvocab" / "weights")
+    assert summary == "['cat', 'dog'] (48, 64) []"

@@ -1,0 +1,67 @@
+"""Draws EmojiScapes pictures, for the demo or to look at.
+
+    python tools/draw_scenes.py --seed 7 --count 2 --output output/scenes
+    python tools/draw_scenes.py --nouns "sofa,cat" --stuff "brick wall,wooden floor" --output output/scenes
+
+Random scenes come from the test split (base and novel words).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, compose, world
+from openvocab.data.emojiscapes.scenes import stream
+from openvocab.data.emojiscapes.world import World
+
+
+def positions(words: str, known: tuple[str, ...], option: str) -> list[int]:
+    """Looks up comma-separated words.
+
+    Raises:
+        ValueError: a word is not in this world.
+    """
+    wanted = [word.strip() for word in words.split(",") if word.strip()]
+    unknown = [word for word in wanted if word not in known]
+    if unknown:
+        raise ValueError(f"{option}: got {unknown}, expected words of {', '.join(known)}")
+    return [known.index(word) for word in wanted]
+
+
+def draw(world_: World, args: argparse.Namespace, seed: int) -> np.ndarray:
+    """One picture, (size, size, 3) uint8 RGB, drawn at 192 pixels as in training and enlarged."""
+    rng = stream("draw", seed)
+    count = int(rng.integers(1, 3))
+    stuff = positions(args.stuff, world_.stuff, "--stuff") or list(rng.choice(len(world_.stuff), count, replace=False))
+    nouns = positions(args.nouns, world_.nouns, "--nouns") or list(rng.choice(len(world_.nouns), 4, replace=False))
+    image, _ = compose(world_, stuff, nouns, args.styles.split(","), 192, rng)
+    return cv2.resize(image, (args.size, args.size), interpolation=cv2.INTER_CUBIC)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
+    parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--nouns", default="", help="comma-separated things, back to front; default: random")
+    parser.add_argument("--stuff", default="", help="comma-separated textures, top to bottom; default: random")
+    parser.add_argument("--styles", default="openmoji", help=f"of {', '.join((*TRAIN_STYLES, HELD_OUT_STYLE))}")
+    parser.add_argument("--size", type=int, default=576, help="pixels")
+    parser.add_argument("--output", type=Path, default=Path("output/scenes"))
+    args = parser.parse_args(argv)
+    args.output.mkdir(parents=True, exist_ok=True)
+    try:
+        for seed in range(args.seed, args.seed + args.count):
+            path = args.output / f"scene_{seed}.png"
+            cv2.imwrite(str(path), draw(world("mini"), args, seed)[..., ::-1])
+            print(path)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
