@@ -29,7 +29,7 @@ ORDER = tuple(LAYERS)
 # Third-party modules that a layer may use; the methods may use Detectron2's registries and config, not its machinery.
 THIRD_PARTY = {
     "bottom": {"torch", "fvcore", "triton"},
-    "clip": {"torch", "open_clip", "safetensors"},
+    "clip": {"torch", "numpy", "open_clip", "safetensors"},
     "methods": {"torch", "numpy", "fvcore", "triton",
                 "detectron2.config", "detectron2.layers", "detectron2.modeling", "detectron2.structures"},
 }
