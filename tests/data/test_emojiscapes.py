@@ -54,7 +54,7 @@ def test_the_same_seed_draws_the_same_pixels():
 
 
 def test_pixels_do_not_drift():
-    """Areas of scene 0, noted once; vector units may round differently along borders, hence one pixel in two hundred."""
+    """Areas of scene 0, noted once; vector units may round differently along borders, hence 1 pixel in 200."""
     _, labels = scene("test", 0)
     assert labels.shape == (192, 192) and labels.dtype == np.uint8
     areas = dict(zip(*(column.tolist() for column in np.unique(labels, return_counts=True)), strict=True))
