@@ -104,3 +104,39 @@ def relative_error(got: Tensor, golden: np.ndarray) -> float:
     if got.shape != want.shape:
         raise ValueError(f"got: shape {tuple(got.shape)}, expected {tuple(want.shape)}")
     return float((got.detach().double().cpu() - want).abs().max() / want.abs().max())
+
+
+def directional_derivative_error(module: torch.nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> float:
+    """Compares a module's gradient with central finite differences along one random direction, in float64.
+
+    Golden gradients are norms and do not see a sign; this does.
+
+    Args:
+        module: converted to float64; its answer is one tensor.
+        inputs: of its forward pass; floating-point ones take part in the direction.
+        seed: of the direction and of the weights of the answer.
+
+    Returns:
+        |finite difference - gradient| / |gradient|.
+    """
+    module.double()
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [x.detach().double().requires_grad_() if x.is_floating_point() else x for x in inputs]
+    variables = [p for p in module.parameters() if p.requires_grad]
+    variables += [x for x in inputs if x.is_floating_point()]
+    directions = [torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in variables]
+    with torch.no_grad():
+        weights = torch.randn(module(*inputs).shape, generator=generator, dtype=torch.float64)
+
+    def value() -> Tensor:
+        return (module(*inputs) * weights).sum()
+
+    gradients = torch.autograd.grad(value(), variables)
+    exact = sum(float((g * d).sum()) for g, d in zip(gradients, directions))
+    step, values = 1e-7, []
+    with torch.no_grad():
+        for sign in (1, -2, 1):  # to +step, to -step, back
+            for x, d in zip(variables, directions):
+                x.add_(d, alpha=sign * step)
+            values.append(float(value()))
+    return abs((values[0] - values[1]) / (2 * step) - exact) / abs(exact)

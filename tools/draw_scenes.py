@@ -42,6 +42,7 @@ def draw(world_: World, args: argparse.Namespace, seed: int) -> np.ndarray:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
     parser.add_argument("--count", type=int, default=1)

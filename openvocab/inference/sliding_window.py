@@ -136,7 +136,7 @@ def best_channel(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         size: height and width of the answer in pixels.
 
     Returns:
-        Channel per pixel, (*size) int64, the first of equal ones; and its value, (*size), in the dtype of `maps`.
+        Channel per pixel, (*size) int64 (of equal ones the first, on a CPU), and its value, (*size), dtype of `maps`.
     """
     step = max(1, PIXELS_PER_CHUNK // (size[0] * size[1]))
     best, channel = resize(maps[None, :step], size)[0].max(dim=0)

@@ -1,0 +1,224 @@
+"""What CAT-Seg as a whole promises: words per input, any sizes, no neighbours, clear errors."""
+
+import pytest
+import torch
+
+from openvocab.testing import golden_image
+from openvocab.vocab.vocabulary import Vocabulary
+
+WORDS = ["cat", "sofa|couch", "sky", "tree", "wall"]
+
+
+def image(height=96, width=64, seed=0):
+    return golden_image(height, width, seed)
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "windows"])
+def model(tiny, request):
+    return tiny(TEST__SLIDING_WINDOW__ENABLED=request.param)
+
+
+def answer(model, *inputs):
+    with torch.no_grad():
+        return model(list(inputs))
+
+
+def test_shapes_and_range(model):
+    one, two, three = answer(
+        model,
+        {"image": image(), "vocabulary": WORDS},
+        {"image": image(33, 90).float(), "vocabulary": WORDS[:2], "height": 17, "width": 40},
+        {"image": image(1, 1), "vocabulary": ["cat"]},
+    )
+    assert one["sem_seg"].shape == (5, 96, 64)
+    assert two["sem_seg"].shape == (2, 17, 40)
+    assert three["sem_seg"].shape == (1, 1, 1)
+    for result in (one, two, three):
+        assert result["sem_seg"].dtype == torch.float32
+        assert 0 <= result["sem_seg"].min() <= result["sem_seg"].max() <= 1
+
+
+def test_an_image_does_not_see_its_neighbours(model):
+    inputs = [
+        {"image": image(seed=1), "vocabulary": WORDS},
+        {"image": image(50, 70, 2), "vocabulary": WORDS[:3]},
+        {"image": image(120, 40, 3), "vocabulary": WORDS},
+    ]
+    together = answer(model, *inputs)
+    for item, got in zip(inputs, together):
+        close(got["sem_seg"], answer(model, item)[0]["sem_seg"])
+
+
+def test_permuting_words_permutes_the_answer(model):
+    order = [3, 0, 4, 1, 2]
+    straight = answer(model, {"image": image(), "vocabulary": WORDS})[0]["sem_seg"]
+    permuted = answer(model, {"image": image(), "vocabulary": [WORDS[i] for i in order]})[0]["sem_seg"]
+    close(permuted, straight[order])
+    assert (straight[0] - straight[1]).abs().max() > 1e-4  # otherwise nothing was compared
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_any_number_of_words(tiny, count):
+    model = tiny(MODEL__CATSEG__PAD_LEN=256)
+    words = [f"number {index}" for index in range(count)]
+    got = answer(model, {"image": image(), "vocabulary": words}, {"image": image(seed=4), "vocabulary": words})
+    dropped = [(result["sem_seg"].flatten(1) < 1e-40).all(dim=1).sum().item() for result in got]
+    assert got[0]["sem_seg"].shape == (count, 96, 64)
+    assert dropped == [max(0, count - 256)] * 2
+
+
+def test_permuting_a_large_vocabulary(tiny):
+    model = tiny(MODEL__CATSEG__PAD_LEN=6)
+    words = [f"number {index}" for index in range(11)]
+    order = torch.randperm(11, generator=torch.Generator().manual_seed(0)).tolist()
+    straight = answer(model, {"image": image(), "vocabulary": words})[0]["sem_seg"]
+    permuted = answer(model, {"image": image(), "vocabulary": [words[i] for i in order]})[0]["sem_seg"]
+    close(permuted, straight[order])
+
+
+def test_chunks_of_slices_change_nothing(tiny, monkeypatch):
+    model = tiny(TEST__SLIDING_WINDOW__ENABLED=True)
+    item = {"image": image(), "vocabulary": WORDS}
+    want = answer(model, item)[0]["sem_seg"]
+    monkeypatch.setattr("catseg.head.SLICES_PER_CHUNK", 3)
+    close(answer(model, item)[0]["sem_seg"], want)
+
+
+def test_labels(tiny):
+    words = Vocabulary((("cat",), ("sky",), ("tree",)), ("cat", "background"), channel_to_class=(0, 1, 1))
+    item = {"image": image(), "vocabulary": words, "height": 30, "width": 21}
+    probabilities = answer(tiny(), item)[0]["sem_seg"]
+    assert probabilities.shape == (3, 30, 21)
+    got = answer(tiny(TEST__OUTPUT="labels"), item)[0]
+    scores, channel = probabilities.max(dim=0)
+    assert torch.equal(got["labels"], channel.clamp(max=1))
+    close(got["scores"], scores)
+
+
+def test_the_ensemble_of_80_templates_runs(tiny):
+    model = tiny(MODEL__VOCABULARY__TEMPLATES="imagenet")
+    assert model.sem_seg_head.cost_embedding.weight.shape[1] == 80
+    assert answer(model, {"image": image(), "vocabulary": WORDS})[0]["sem_seg"].shape == (5, 96, 64)
+
+
+@pytest.mark.parametrize(("size", "window"), [(56, 4), (40, 12), (72, 5)])
+def test_grids_that_the_window_does_not_divide(tiny, size, window):
+    model = tiny(MODEL__CLIP__INPUT_SIZE=size, MODEL__CATSEG__WINDOW_SIZE=window)
+    assert answer(model, {"image": image(), "vocabulary": WORDS})[0]["sem_seg"].isfinite().all()
+
+
+def test_where_words_come_from(tiny, monkeypatch):
+    model = tiny(MODEL__VOCABULARY__TEST="pascal_voc_20", MODEL__VOCABULARY__TRAIN="ade20k_150")
+    asked, encode = [], model.clip.text.forward
+    monkeypatch.setattr(
+        model.clip.text, "forward", lambda words, prompts: asked.append(words) or encode(words, prompts))
+    answer(model, {"image": image()})
+    assert (len(asked[-1]), asked[-1].synonyms) == (20, "first")
+    model.set_default_vocabulary(["cat", "sofa|couch"])
+    answer(model, {"image": image()})
+    assert asked[-1].texts() == (("cat",), ("sofa",))
+    answer(model, {"image": image(), "vocabulary": ["dog", "sofa|couch"]})
+    assert asked[-1].texts() == (("dog",), ("sofa", "couch"))
+    model.train()
+    labelled = {"image": image(), "sem_seg": torch.zeros(96, 64, dtype=torch.long)}
+    model([labelled])
+    assert len(asked[-1]) == 150  # the evaluation's words do not leak into training
+    model.set_default_vocabulary(["dog"], training=True)
+    model([labelled])
+    assert asked[-1].names == ("dog",)
+
+
+def test_training_step(tiny):
+    model = tiny(MODEL__CATSEG__PAD_LEN=16).train()
+    inputs = [{"image": image(64, 64, seed), "sem_seg": torch.randint(0, 5, (64, 64)), "vocabulary": WORDS}
+              for seed in (0, 1)]
+    inputs.append({"image": image(40, 72), "sem_seg": torch.full((40, 72), 255), "vocabulary": WORDS})
+    losses = model(inputs)
+    assert set(losses) == {"loss_sem_seg"}
+    losses["loss_sem_seg"].backward()
+    without = {name for name, p in model.named_parameters() if (p.grad is None) == p.requires_grad}
+    assert without == set()
+
+
+def test_the_loss_is_the_mean_over_the_batch(tiny):
+    model = tiny().train()
+    inputs = [{"image": image(64, 64, seed), "sem_seg": torch.randint(0, 5, (64, 64)), "vocabulary": WORDS}
+              for seed in (0, 1)]
+    with torch.no_grad():
+        single = [model([item])["loss_sem_seg"] for item in inputs]
+        torch.testing.assert_close(model(inputs)["loss_sem_seg"], sum(single) / 2, rtol=1e-5, atol=1e-6)
+
+
+def test_sampled_vocabulary(tiny, monkeypatch):
+    model = tiny(MODEL__VOCABULARY__TRAIN="ade20k_150", MODEL__VOCABULARY__TRAIN_SAMPLE=6).train()
+    asked, encode = [], model.clip.text.forward
+    monkeypatch.setattr(
+        model.clip.text, "forward", lambda words, prompts: asked.append(words) or encode(words, prompts))
+    seen = []
+    monkeypatch.setattr("catseg.meta_arch.segmentation_loss", lambda logits, labels, *rest: seen.append(labels))
+    label = torch.full((64, 64), 255)
+    label[:8], label[8:16] = 149, 2
+    model([{"image": image(64, 64), "sem_seg": label}])
+    assert len(asked[0]) == 6
+    everything = Vocabulary.builtin("ade20k_150")
+    for value in (2, 149):
+        place = seen[0][0][label == value].unique()
+        assert asked[0].entries[place.item()] == everything.entries[value]
+    assert (seen[0][0][label == 255] == 255).all()
+
+
+@pytest.mark.parametrize(("item", "message"), [
+    ({"vocabulary": WORDS}, "sem_seg: got none"),
+    ({"vocabulary": WORDS, "sem_seg": torch.zeros(64, 96)}, r"sem_seg: got \(64, 96\), expected .* \(96, 64\)"),
+    ({"vocabulary": WORDS, "sem_seg": torch.full((96, 64), 5)}, r"labels \[5\], expected 0..4 \(T = 5"),
+    ({"vocabulary": [f"w {i}" for i in range(256)], "sem_seg": torch.zeros(96, 64)}, "label 255 means 'ignored'"),
+    ({"vocabulary": Vocabulary((("a",),), ("a",), (0,)), "sem_seg": torch.zeros(96, 64)}, "channel_to_class"),
+    ({"sem_seg": torch.zeros(96, 64)}, "vocabulary: got none for training"),
+])  # fmt: skip
+def test_training_errors(tiny, item, message):
+    with pytest.raises(ValueError, match=message):
+        tiny().train()([{"image": image(), **item}])
+
+
+def test_one_vocabulary_per_training_batch(tiny):
+    label = torch.zeros(96, 64, dtype=torch.long)
+    with pytest.raises(ValueError, match="got 2 in one training batch"):
+        tiny().train()([{"image": image(), "sem_seg": label, "vocabulary": words} for words in (["a"], ["b"])])
+
+
+@pytest.mark.parametrize(("item", "message"), [
+    ({"image": image()}, "vocabulary: got none for evaluation"),
+    ({"image": image(), "vocabulary": []}, "empty vocabulary"),
+    ({"image": image()[0], "vocabulary": ["cat"]}, r"image: got shape \(96, 64\), expected \(3, h, w\)"),
+    ({"image": image()[:, :0], "vocabulary": ["cat"]}, "image: got shape"),
+])  # fmt: skip
+def test_evaluation_errors(tiny, item, message):
+    with pytest.raises(ValueError, match=message):
+        answer(tiny(), item)
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    ({"MODEL__CLIP__INPUT_SIZE": 60}, "INPUT_SIZE: got 60, expected a multiple of 8"),
+    ({"MODEL__CATSEG__TAPS": [1, 5]}, r"taps: got \[5\]"),
+    ({"MODEL__CATSEG__HIDDEN_DIM": 30}, "HIDDEN_DIM: got 30"),
+    ({"MODEL__CATSEG__POOLING_SIZES": [9, 1]}, "POOLING_SIZES: got"),
+    ({"MODEL__VOCABULARY__TEMPLATES": "all"}, "expected one of .*imagenet"),
+    ({"MODEL__CLIP__FINETUNE": "lora"}, "'lora', expected one of"),
+    ({"TEST__OUTPUT": "masks"}, "'masks', expected one of"),
+])  # fmt: skip
+def test_build_errors(tiny, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**overrides)
+
+
+def test_bfloat16_stays_close(tiny):
+    model = tiny()
+    item = {"image": image(), "vocabulary": WORDS}
+    want = answer(model, item)[0]["sem_seg"]
+    got = answer(model.to(torch.bfloat16), item)[0]["sem_seg"]
+    assert got.dtype == torch.float32
+    assert (got - want).abs().max() < 0.05

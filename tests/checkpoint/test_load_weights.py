@@ -1,0 +1,140 @@
+"""Checkpoints are loaded whole or refused with one line."""
+
+import pytest
+import torch
+from torch import nn
+
+from openvocab.checkpoint.load import load_weights
+from openvocab.checkpoint.rename import rename_state
+from openvocab.clip.weights import pack_token_table
+
+
+class Model(nn.Module):
+    """Something with a token table."""
+
+    def __init__(self, width=3):
+        super().__init__()
+        self.token_embedding = nn.Embedding(8, width)
+        self.head = nn.Linear(width, 2)
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(content):
+        torch.save(content, tmp_path / "weights.pth")
+        return tmp_path / "weights.pth"
+
+    return write
+
+
+def equal(model, state):
+    return all(torch.equal(value, state[name].float()) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda state: state,
+    lambda state: {"model": state, "iteration": 7, "optimizer": {"state": {}}},
+    lambda state: {"model": {f"module.{name}": value for name, value in state.items()}},
+    lambda state: {"model": {name: value.half() for name, value in state.items()}},
+    lambda state: {"model": pack_token_table(state)},
+])  # fmt: skip
+def test_every_form(save, wrap):
+    state = Model().state_dict()
+    state = {name: value.half().float() for name, value in state.items()}
+    state["token_embedding.weight"][2:5] = 0
+    model = Model()
+    load_weights(model, save(wrap(state)))
+    assert equal(model, state)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_safetensors(tmp_path):
+    from safetensors.torch import save_file
+
+    state = Model().state_dict()
+    save_file(state, tmp_path / "weights.safetensors")
+    model = Model()
+    load_weights(model, tmp_path / "weights.safetensors")
+    assert equal(model, state)
+    data = (tmp_path / "weights.safetensors").read_bytes()
+    (tmp_path / "weights.safetensors").write_bytes(data[:-5])
+    with pytest.raises(ValueError, match="no complete weights file"):
+        load_weights(model, tmp_path / "weights.safetensors")
+
+
+def test_numpy_numbers_of_a_scheduler_are_no_danger(save):
+    import numpy as np
+
+    state = Model().state_dict()
+    load_weights(Model(), save({"model": state, "scheduler": {"rate": np.float64(0.1)}}))
+
+
+class Danger:
+    """Would run code when it is unpickled."""
+
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ({"model": {"head.weight": Danger()}}, "could run code"),
+    ({"model": {}}, "holds no state dict"),
+    ([1, 2], "holds no state dict"),
+    ({"backbone.weight": torch.zeros(1)}, "belongs to another model: got keys such as .'backbone.weight'"),
+    ({**Model().state_dict(), "head.scale": torch.ones(1)}, "1 not expected .'head.scale'"),
+    ({"head.weight": torch.zeros(2, 3)}, "3 keys missing"),
+    (Model(5).state_dict(), r"token_embedding.weight: got shape \(8, 5\), expected \(8, 3\)"),
+])  # fmt: skip
+def test_refusals(save, content, message, capsys):
+    model = Model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    path = save(content)
+    with pytest.raises(ValueError, match=message) as error:
+        load_weights(model, path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert equal(model, before)
+    assert "unpickled" not in capsys.readouterr().out
+
+
+def test_missing_and_truncated_file(save, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.pth"):
+        load_weights(Model(), tmp_path / "nothing.pth")
+    path = save(Model().state_dict())
+    for data in (path.read_bytes()[:-200], b"", b"text, not weights"):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="weights.pth"):
+            load_weights(Model(), path)
+
+
+def test_the_model_names_the_config_that_fits(save, monkeypatch):
+    monkeypatch.setattr(Model, "guess_config", lambda self, state: "the_large_one", raising=False)
+    with pytest.raises(ValueError, match="the checkpoint looks like the_large_one"):
+        load_weights(Model(), save(Model(5).state_dict()))
+
+
+def test_catseg_names_its_configs():
+    from catseg.checkpoint import guess_config
+
+    assert guess_config({"clip.visual.conv1.weight": torch.empty(1024, 3, 14, 14)}) == "catseg_l"
+    other = {"clip.visual.conv1.weight": torch.empty(8, 3, 4, 4)}
+    assert guess_config(other) == "a CLIP of width 8 with patches of 4 pixels"
+    assert guess_config({}) is None
+
+
+RULES = ((r"a\.(.*)", r"x.\1"), (r"b\.(.*)", r"x.\1"))
+
+
+def test_rename():
+    got = rename_state({"a.one": 1, "b.two": 2, "mask": 3}, RULES, (r"mask",), "it")
+    assert got == {"x.one": 1, "x.two": 2}
+
+
+@pytest.mark.parametrize(("state", "message"), [
+    ({"c.one": 1}, "1 keys that it does not have, such as .'c.one'"),
+    ({"a.one": 1, "b.one": 2}, "two keys stand for x.one"),
+    ({"aa.one": 1}, "does not have"),
+])  # fmt: skip
+def test_rename_errors(state, message):
+    with pytest.raises(ValueError, match=message):
+        rename_state(state, RULES, (), "it")

@@ -1,0 +1,174 @@
+"""The released function to the last digit: every golden entry, through the loader of released checkpoints."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from catseg.checkpoint import RULES
+from openvocab.checkpoint.load import load_weights
+from openvocab.checkpoint.rename import rename_state
+from openvocab.engine.setup import build_cfg, build_model
+from openvocab.inference.sliding_window import resize
+from openvocab.testing import (
+    CATSEG_OUTPUT_BUDGET,
+    GRADIENT_NOISE,
+    GRADIENT_NORM_BUDGET,
+    SMALL_VOCABULARY,
+    golden_image,
+    golden_labels,
+    golden_state,
+    large_vocabulary,
+    relative_error,
+)
+from openvocab.vocab.vocabulary import Vocabulary
+
+FOLDER = Path(__file__).parent
+CONFIGS = {"vitb": "catseg_b", "vitl": "catseg_l"}
+SMALL = Vocabulary(SMALL_VOCABULARY, tuple(words[0] for words in SMALL_VOCABULARY), synonyms="first")
+ENTRIES = {
+    "text_embeddings", "dense_image_tokens", "decoder_guidance_48", "decoder_guidance_96", "logits",
+    "sliding_window_probabilities", "sliding_window_crop_logits", "large_vocabulary_logits", "large_vocabulary_kept",
+    "train_loss",
+}  # fmt: skip
+
+both = pytest.mark.parametrize("name", ["vitb", "vitl"], scope="module")
+slow_for_large = pytest.mark.parametrize(
+    "name", ["vitb", pytest.param("vitl", marks=pytest.mark.slow)], scope="module")
+
+
+@pytest.fixture(scope="module")
+def model(name, tmp_path_factory):
+    """The model with golden weights, saved as a released file and loaded by `load_weights`."""
+    path = tmp_path_factory.mktemp(name) / "released.pth"
+    torch.save({"model": golden_state(FOLDER / f"catseg_{name}_state_dict.json")}, path)
+    model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(path)]))
+    load_weights(model, path)
+    path.unlink()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def golden(name):
+    return dict(np.load(FOLDER / f"catseg_{name}.npz"))
+
+
+@pytest.fixture
+def whole_image(model, monkeypatch):
+    """The model without sliding window."""
+    monkeypatch.setattr(model, "sliding_window", None)
+    return model
+
+
+@pytest.fixture(scope="module")
+def features(model):
+    window, model.sliding_window = model.sliding_window, None
+    with torch.no_grad():
+        features = model.encode_images(model.make_views(golden_image(480, 640)))
+    model.sliding_window = window
+    return features
+
+
+@pytest.fixture(scope="module")
+def text(model):
+    with torch.no_grad():
+        return model.clip.text(SMALL, model.vocabulary.templates)
+
+
+def assert_golden(got, want):
+    assert relative_error(got, want) <= CATSEG_OUTPUT_BUDGET
+
+
+@both
+def test_every_entry_is_known(name, golden):
+    assert set(golden) == ENTRIES
+
+
+@both
+def test_text_embeddings(name, text, golden):
+    assert_golden(text.embeddings[:, 0], golden["text_embeddings"])
+
+
+@both
+@torch.no_grad()
+def test_dense_image_tokens(name, whole_image, golden):
+    views = whole_image.make_views(golden_image(480, 640))
+    tokens, _ = whole_image.clip.visual.dense_tokens(resize(views, (whole_image.input_size,) * 2))
+    assert_golden(tokens[0, :, ::8], golden["dense_image_tokens"])
+
+
+@both
+@pytest.mark.parametrize(("stage", "size", "step"), [(0, 48, 4), (1, 96, 8)])
+@torch.no_grad()
+def test_decoder_guidance(name, model, features, golden, stage, size, step):
+    maps = model.sem_seg_head.decoder.tap_upsample[stage](features.taps[stage])
+    assert_golden(maps[0, ::16, ::step, ::step], golden[f"decoder_guidance_{size}"])
+
+
+@both
+@torch.no_grad()
+def test_logits(name, model, features, text, golden):
+    assert_golden(model.sem_seg_head(features, text)[0], golden["logits"])
+
+
+@slow_for_large
+@torch.no_grad()
+def test_large_vocabulary(name, model, features, golden):
+    text = model.clip.text(Vocabulary.from_words(large_vocabulary()), model.vocabulary.templates)
+    logits = model.sem_seg_head(features, text)[0, :, ::8, ::8]
+    kept = torch.from_numpy(golden["large_vocabulary_kept"])
+    assert (logits[~kept] == -100).all()
+    assert_golden(logits[kept], golden["large_vocabulary_logits"][kept.numpy()])
+
+
+@slow_for_large
+@torch.no_grad()
+def test_sliding_window(name, model, golden, monkeypatch):
+    seen, merge = [], model.merge_logits
+    monkeypatch.setattr(model, "merge_logits", lambda logits: seen.append(logits) or merge(logits))
+    answer = model([{"image": golden_image(480, 640), "height": 120, "width": 160, "vocabulary": SMALL}])
+    assert_golden(seen[0][:, :, ::4, ::4], golden["sliding_window_crop_logits"])
+    assert_golden(answer[0]["sem_seg"], golden["sliding_window_probabilities"])
+
+
+@pytest.mark.parametrize("name", ["vitb"], scope="module")
+@torch.no_grad()
+def test_extra_entries(name, whole_image, features, text, monkeypatch):
+    extra = dict(np.load(FOLDER / "catseg_vitb_extra.npz"))
+    assert set(extra) == {"probabilities_without_window", "logits_without_padding"}
+    item = {"image": golden_image(500, 375, 9), "height": 125, "width": 94, "vocabulary": SMALL}
+    assert_golden(whole_image([item])[0]["sem_seg"], extra["probabilities_without_window"])
+    head = whole_image.sem_seg_head
+    for part in (head, *(layer.classes for layer in head.layers)):
+        monkeypatch.setattr(part, "pad_len", 0)
+    assert_golden(head(features, text)[0], extra["logits_without_padding"])
+
+
+@slow_for_large
+def test_loss_and_gradients(name, model, golden):
+    expected = json.loads((FOLDER / f"catseg_{name}_gradients.json").read_text())
+    assert set(expected) == {"trainable_gradient_norms", "trainable_without_gradient", "frozen"}
+    assert expected["trainable_without_gradient"] == []
+    inputs = [{"image": golden_image(384, 384, seed), "sem_seg": label, "vocabulary": SMALL}
+              for seed, label in zip((1, 2), golden_labels())]
+    model.train()
+    try:
+        loss = model(inputs)["loss_sem_seg"]
+        loss.backward()
+        norms = {key: float(p.grad.double().norm()) for key, p in model.named_parameters() if p.requires_grad}
+    finally:
+        model.zero_grad()
+        model.eval()
+    assert float(loss) == pytest.approx(float(golden["train_loss"]), rel=CATSEG_OUTPUT_BUDGET)
+
+    want = rename_state(expected["trainable_gradient_norms"], RULES, (), "the gradients")
+    unused = f"clip.visual.transformer.resblocks.{model.clip.spec.layers - 1}.attn.q_proj_weight"
+    assert want.pop(unused) == 0
+    assert want.keys() == norms.keys()
+    wrong = {key: (norms[key], norm) for key, norm in want.items()
+             if norm > GRADIENT_NOISE and abs(norms[key] - norm) > GRADIENT_NORM_BUDGET * norm}
+    assert not wrong
+    frozen = rename_state(dict.fromkeys(expected["frozen"]), RULES, (), "the gradients")
+    assert {key for key, p in model.named_parameters() if not p.requires_grad} == frozen.keys() | {unused}

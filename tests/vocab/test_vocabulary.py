@@ -1,0 +1,146 @@
+"""Words: parsing, files, built-in lists and their traps."""
+
+import json
+
+import pytest
+import torch
+
+from openvocab.vocab.sampling import sample_vocabulary
+from openvocab.vocab.templates import TEMPLATES, templates
+from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary, builtin_dataset_ids, builtin_names, named_vocabulary
+
+COUNTS = {"ade20k_150": 150, "ade20k_847": 847, "coco_stuff_171": 171, "pascal_context_459": 459,
+          "pascal_context_59": 59, "pascal_voc_20": 20, "pascal_voc_20b": 59}  # fmt: skip
+
+
+def test_words():
+    words = Vocabulary.from_words([" sofa | couch ", "swimming  pool"])
+    assert words.entries == (("sofa", "couch"), ("swimming pool",))
+    assert words.names == ("sofa", "swimming pool")
+    assert words.texts() == words.entries
+    assert words.with_synonyms("first").texts() == (("sofa",), ("swimming pool",))
+    assert len(words) == 2
+    assert words == Vocabulary.parse("sofa|couch,swimming pool")
+    assert hash(words) == hash(Vocabulary.parse("sofa|couch,swimming pool"))
+    assert as_vocabulary(words) is words
+    assert as_vocabulary(("a", "b")) == Vocabulary.parse("a,b")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("", "empty vocabulary"),
+    ("  ", "empty vocabulary"),
+    ("cat,,dog", "blank word in entry 2"),
+    ("cat,dog|", "blank word in entry 2"),
+    ("cat,dog,cat", "'cat' twice"),
+    ("cat,sofa|Cat", "'Cat' twice"),
+])  # fmt: skip
+def test_bad_words(text, message):
+    with pytest.raises(ValueError, match=message):
+        Vocabulary.parse(text)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"entries": (), "names": ()}, "empty"),
+    ({"entries": (("a",),), "names": ("a", "b")}, "names: got 2, expected 1"),
+    ({"entries": (("a",),), "names": ("a",), "synonyms": "all"}, "synonyms: got 'all'"),
+    ({"entries": (("a",),), "names": ("a",), "channel_to_class": (1,)}, "channel_to_class"),
+    ({"entries": (("a",),), "names": ("a",), "channel_to_class": (0, 0)}, "length 2, expected 1"),
+])  # fmt: skip
+def test_bad_vocabularies(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Vocabulary(**arguments)
+
+
+def test_one_string_is_not_a_list_of_words():
+    with pytest.raises(ValueError, match="got one string 'cat'"):
+        as_vocabulary("cat")
+
+
+def test_files(tmp_path):
+    text = tmp_path / "words.txt"
+    text.write_text("# mine\ncat\n\ntable, round|desk\n", encoding="utf-8-sig")
+    assert Vocabulary.from_file(text).entries == (("cat",), ("table, round", "desk"))
+    assert named_vocabulary(str(text)) == Vocabulary.from_file(text)
+    listed = tmp_path / "words.json"
+    listed.write_text(json.dumps(["cat", "sofa|couch", ["table, round", "desk"]]))
+    assert Vocabulary.from_file(listed).entries == (("cat",), ("sofa", "couch"), ("table, round", "desk"))
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("a.txt", b"# nothing\n", "a.txt: words: got an empty"),
+    ("a.txt", b"\xff\xfe\x00", "a.txt"),
+    ("a.json", b"{}", "a.json: got dict"),
+    ("a.json", b"[1]", "a.json: got the entry 1"),
+    ("a.json", b"[", "a.json"),
+    ("a.csv", b"cat", "expected a .txt or .json file"),
+])  # fmt: skip
+def test_bad_files(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        Vocabulary.from_file(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.txt"):
+        Vocabulary.from_file(tmp_path / "nothing.txt")
+
+
+def test_builtin_names():
+    assert set(COUNTS) <= set(builtin_names())
+    with pytest.raises(ValueError, match="'ade20k', expected one of .*'ade20k_150'"):
+        Vocabulary.builtin("ade20k")
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_builtin(name):
+    words = Vocabulary.builtin(name)
+    assert len(words) == COUNTS[name]
+    assert words.synonyms == "first"
+    assert all(len(channel) == 1 for channel in words.texts())
+    ids = builtin_dataset_ids(name)
+    assert len(ids) == len(set(ids)) == len(words.names)
+    assert all(shown == shown.strip() for shown in words.names)
+
+
+def test_builtin_traps():
+    ade = Vocabulary.builtin("ade20k_150")
+    assert (ade.names[7], ade.entries[7], ade.entries[89]) == ("bed", ("bed ",), ("television receiver",))
+    full = Vocabulary.builtin("ade20k_847")
+    assert sum(len(words) > 1 for words in full.entries) == 217
+    assert [index for index, words in enumerate(full.texts()) if words == ("bag",)] == [114, 191, 252]
+    assert Vocabulary.builtin("pascal_context_459").entries[2] == ("airconditioner",)
+    assert Vocabulary.builtin("pascal_context_459").names[2] == "air conditioner"
+    context = Vocabulary.builtin("pascal_context_59")
+    assert (context.names[49], context.entries[49]) == ("table", ("diningtable",))
+    background = Vocabulary.builtin("pascal_voc_20b")
+    assert (len(background.names), background.names[20]) == (21, "background")
+    assert background.channel_to_class == (*range(20), *[20] * 39)
+    assert "food-other" in Vocabulary.builtin("coco_stuff_171").names
+
+
+def test_templates():
+    assert {name: len(texts) for name, texts in TEMPLATES.items()} == {
+        "single": 1, "imagenet": 80, "imagenet_select": 8, "bare": 1}  # fmt: skip
+    assert templates("single") == ("A photo of a {} in the scene",)
+    assert all(text.count("{}") == 1 for texts in TEMPLATES.values() for text in texts)
+    with pytest.raises(ValueError, match="'all', expected one of"):
+        templates("all")
+
+
+def test_sampling():
+    draws = [sample_vocabulary({3, 5}, 20, 6, torch.Generator().manual_seed(seed)) for seed in range(50)]
+    for draw in draws:
+        assert draw == sorted(set(draw))
+        assert len(draw) == 6
+        assert {3, 5} <= set(draw) <= set(range(20))
+    assert set().union(*draws) == set(range(20))
+    assert sample_vocabulary({3, 5}, 20, 6, torch.Generator().manual_seed(0)) == draws[0]
+    assert sample_vocabulary({3, 5, 7}, 20, 2) == [3, 5, 7]
+    assert sample_vocabulary(set(), 4, 9) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("present", "n"), [({20}, 5), ({-1}, 5), ({0}, 0)])
+def test_sampling_errors(present, n):
+    with pytest.raises(ValueError, match="got"):
+        sample_vocabulary(present, 20, n)
