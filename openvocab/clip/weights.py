@@ -11,7 +11,8 @@ from torch import Tensor
 ROWS, VALUES, TABLE = "token_embedding.rows", "token_embedding.values", "token_embedding.weight"
 
 # Schedulers leave NumPy numbers in training checkpoints; these types hold numbers and nothing that runs.
-NUMPY_NUMBERS = (np._core.multiarray.scalar, np.dtype, type(np.dtype("float64")), type(np.dtype("int64")))
+NUMPY_NUMBERS = (np._core.multiarray.scalar, (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype,
+                 type(np.dtype("float64")), type(np.dtype("int64")))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
