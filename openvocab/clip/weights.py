@@ -102,5 +102,5 @@ def _read_torch(path: Path) -> object:
     except pickle.UnpicklingError as error:
         raise ValueError(f"path: {path} is no weights file, or holds Python objects besides tensors and numbers, "
                          "which could run code; expected a state dict") from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"path: {path} is truncated or no weights file") from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:  # a cut archive makes torch seek before its start
+        raise ValueError(f"path: {path} is truncated, cannot be read or is no weights file") from error
