@@ -5,6 +5,7 @@
 #   PYTHON=python3.12          the Python to make .venv with (3.11 or 3.12; found on PATH where not given)
 #   DETECTRON2=git             detectron2 from upstream's repository (needs a C++ compiler) instead of the pinned wheel
 #   MODEL=catseg_b INPUT=a.jpg VOCABULARY="cat,sofa" OUTPUT=folder DEVICE=cuda   passed on to demo/demo.py
+#   SEED=12                    another seed for the scenes that `make demo` draws
 #   TESTS=tests/test_assets.py the tests to run; ARGS=... further arguments for demo.py or pytest
 
 VENV ?= .venv
@@ -12,10 +13,12 @@ PYTHON ?=
 DETECTRON2 ?=
 TESTS ?=
 ARGS ?=
+SEED ?= 11
+DEMO_OUTPUT = $(or $(OUTPUT),output/demo)
 
-DEMO_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(INPUT),--input "$(INPUT)") \
-	$(if $(VOCABULARY),--vocabulary "$(VOCABULARY)") $(if $(OUTPUT),--output "$(OUTPUT)") \
+MODEL_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(VOCABULARY),--vocabulary "$(VOCABULARY)") \
 	$(if $(DEVICE),--device "$(DEVICE)")
+DEMO_OPTIONS = $(MODEL_OPTIONS) $(if $(INPUT),--input "$(INPUT)") --output "$(DEMO_OUTPUT)"
 
 .PHONY: help setup demo test test-slow lint clean
 
@@ -32,8 +35,16 @@ setup:
 	echo "setup: error: Python 3.11 or 3.12 is needed, found none ($(or $(PYTHON),tried python3.12 python3.11 python3)):" \
 		"install one and run make PYTHON=/path/to/python3.12" >&2; exit 1
 
+# Without INPUT: the shipped pictures, two scenes drawn now, and apart from them one in a style no model was trained on.
 demo: setup
+ifdef INPUT
 	$(VENV)/bin/python demo/demo.py $(DEMO_OPTIONS) $(ARGS)
+else
+	$(VENV)/bin/python tools/draw_scenes.py --seed $(SEED) --count 2 --words demo/images/vocabulary.txt --output output/scenes
+	$(VENV)/bin/python demo/demo.py --input demo/images output/scenes $(DEMO_OPTIONS) $(ARGS)
+	$(VENV)/bin/python demo/demo.py --input demo/images_held_out_style --output "$(DEMO_OUTPUT)/held_out_style" \
+		$(MODEL_OPTIONS) $(ARGS)
+endif
 
 test: setup
 	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS) $(TESTS)

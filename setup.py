@@ -40,7 +40,7 @@ setup(
     license_files=["LICENSE", "THIRD_PARTY.md"],
     python_requires=">={}.{}".format(*PREFLIGHT["MIN_PYTHON"]),
     packages=find_packages(include=["openvocab", "openvocab.*", "catseg", "catseg.*"]),
-    package_data={"openvocab": ["vocab/data/*.json", "clip/configs/*.json", "weights/*"]},
+    package_data={"openvocab": ["**/*.json", "weights/*"]},
     # No detectron2: PyPI does not have it under its own name, so `openvocab.preflight` names the command.
     install_requires=[str(requirement) for requirement in PREFLIGHT["REQUIREMENTS"]],
     extras_require={

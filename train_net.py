@@ -9,6 +9,7 @@
 import argparse
 import shlex
 import sys
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
@@ -44,6 +45,11 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     register_all()
     import_method(cfg.MODEL.META_ARCHITECTURE)
     setup_job(cfg, args.command_line)
+    if args.resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file():
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.CLIP.PRETRAINED = ""  # the checkpoint holds all of CLIP: nothing to fetch
+        cfg.freeze()
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
         return

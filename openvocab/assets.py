@@ -42,6 +42,12 @@ def config_names() -> list[str]:
     return sorted(name for name in names if "base" not in name.split("/")[:-1])
 
 
+def weights_names() -> list[str]:
+    """Returns the file names of the weights that ship with the package, sorted."""
+    root = _PACKAGE / "weights"
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
 def weights_path(name: str) -> Path:
     """Finds weights that ship with the package.
 
@@ -55,7 +61,7 @@ def weights_path(name: str) -> Path:
         ValueError: no such file; lists the names that exist.
     """
     root = _PACKAGE / "weights"
-    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    names = weights_names()
     if name not in names:
         known = ", ".join(names) or f"none (no files in {root})"
         raise ValueError(f"weights: expected one of {known}, got {name!r}")

@@ -11,13 +11,13 @@ def add_openvocab_config(cfg: CN) -> None:
     """
     node = type(cfg)  # Detectron2 refuses to merge into nodes of fvcore's class
     cfg.MODEL.CLIP = node()
-    cfg.MODEL.CLIP.NAME = "ViT-B-16-quickgelu"  # an open_clip architecture, or the stem of a file in openvocab/clip/configs
+    cfg.MODEL.CLIP.NAME = "ViT-B-16-quickgelu"  # of open_clip, or the stem of a file in openvocab/clip/configs
     cfg.MODEL.CLIP.PRETRAINED = ""  # open_clip tag, a file, or "" (random; the checkpoint in MODEL.WEIGHTS holds CLIP)
     cfg.MODEL.CLIP.INPUT_SIZE = 384  # pixels; every view is resized to this square
     cfg.MODEL.CLIP.FINETUNE = "attention"  # "attention" (q and v projections), "full" or "none"
 
     cfg.MODEL.VOCABULARY = node()
-    cfg.MODEL.VOCABULARY.TRAIN = ""  # a built-in vocabulary (openvocab/vocab/data) or a .txt/.json file; "" = the dataset's
+    cfg.MODEL.VOCABULARY.TRAIN = ""  # a built-in name (openvocab/vocab/data) or a .txt/.json file; "" = the dataset's
     cfg.MODEL.VOCABULARY.TEST = ""  # used where neither the input nor the dataset brings words
     cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80) or "imagenet_select" (8)
     cfg.MODEL.VOCABULARY.SYNONYMS = "first"  # "first" (the original's rule) or "mean" of all synonyms' embeddings

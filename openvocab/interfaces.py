@@ -1,4 +1,6 @@
-"""What passes between the stages. Shape letters: B images, T classes, P templates, C joint CLIP width, H x W feature grid."""
+"""What passes between the stages.
+
+Shape letters: B images, T classes, P templates, C joint CLIP width, H x W feature grid."""
 
 from typing import NamedTuple
 

@@ -43,7 +43,7 @@ REQUIREMENTS = (
     Requirement("open_clip_torch", "open_clip", ">=3.3,<3.4"),
     Requirement("timm", "timm", ">=1.0.17"),
     Requirement("fvcore", "fvcore", ">=0.1.5.post20221221"),
-    Requirement("numpy", "numpy", ">=1.26"),
+    Requirement("numpy", "numpy", ">=2.0"),
     Requirement("pillow", "PIL", ">=10"),
     Requirement("opencv-python", "cv2", ">=4.8"),
     Requirement("tqdm", "tqdm"),

@@ -14,6 +14,7 @@ MODULE = {
     "OPENAI_DATASET_MEAN",
     "OPENAI_DATASET_STD",
     "SimpleTokenizer",
+    "add_model_config",
     "create_model",
     "get_model_config",
     "get_pretrained_cfg",

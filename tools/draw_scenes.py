@@ -16,6 +16,7 @@ import numpy as np
 from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, compose, world
 from openvocab.data.emojiscapes.scenes import stream
 from openvocab.data.emojiscapes.world import World
+from openvocab.vocab.vocabulary import Vocabulary
 
 
 def positions(words: str, known: tuple[str, ...], option: str) -> list[int]:
@@ -31,22 +32,30 @@ def positions(words: str, known: tuple[str, ...], option: str) -> list[int]:
     return [known.index(word) for word in wanted]
 
 
+def pick(known: tuple[str, ...], words: Path | None, count: int, rng: np.random.Generator) -> list[int]:
+    """Chooses words at random, among those of a vocabulary file if there is one."""
+    allowed = {entry[0] for entry in Vocabulary.from_file(words).entries} if words else set(known)
+    pool = [position for position, word in enumerate(known) if word in allowed]
+    return rng.choice(pool, count, replace=False).tolist()
+
+
 def draw(world_: World, args: argparse.Namespace, seed: int) -> np.ndarray:
     """One picture, (size, size, 3) uint8 RGB, drawn at 192 pixels as in training and enlarged."""
     rng = stream("draw", seed)
-    count = int(rng.integers(1, 3))
-    stuff = positions(args.stuff, world_.stuff, "--stuff") or list(rng.choice(len(world_.stuff), count, replace=False))
-    nouns = positions(args.nouns, world_.nouns, "--nouns") or list(rng.choice(len(world_.nouns), 4, replace=False))
+    stuff = positions(args.stuff, world_.stuff, "--stuff") or pick(world_.stuff, args.words, 2, rng)
+    nouns = positions(args.nouns, world_.nouns, "--nouns") or pick(world_.nouns, args.words, 4, rng)
     image, _ = compose(world_, stuff, nouns, args.styles.split(","), 192, rng)
     return cv2.resize(image, (args.size, args.size), interpolation=cv2.INTER_CUBIC)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of the first picture; the next ones count up")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--nouns", default="", help="comma-separated things, back to front; default: random")
     parser.add_argument("--stuff", default="", help="comma-separated textures, top to bottom; default: random")
+    parser.add_argument("--words", type=Path, help="vocabulary file that random words are taken from")
     parser.add_argument("--styles", default="openmoji", help=f"of {', '.join((*TRAIN_STYLES, HELD_OUT_STYLE))}")
     parser.add_argument("--size", type=int, default=576, help="pixels")
     parser.add_argument("--output", type=Path, default=Path("output/scenes"))

@@ -51,6 +51,7 @@ def fetch(style: str, folder: Path) -> None:
 
 
 def main() -> int:
+    """Command line; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if shutil.which("npm") is None:
         print("error: npm is not on the PATH; install Node.js (Debian: apt-get install npm)", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Trains the small CLIP of EmojiScapes from scratch on a CPU and writes it in open_clip's format.
 
     python tools/train_small_clip.py --output output/small_clip
+    python tools/export_weights.py output/small_clip/clip.pt openvocab/weights/emojiscapes_clip.pt
 
 It sees crops with the names of what they show, never a mask. Two losses: the picture's embedding against the embeddings
 of *all* names (a softmax over the closed set of names instead of those in the batch; this is closer to classification
@@ -70,13 +71,15 @@ class CropBatches(IterableDataset):
             yield torch.from_numpy(np.stack(images)), torch.from_numpy(padded)
 
     @staticmethod
-    def sample(painter: CropPainter, side: int, difficulty: float):
+    def sample(painter: CropPainter, side: int, difficulty: float) -> tuple[np.ndarray, list[int]]:
+        """One crop with few objects, or more of them where the crop is large."""
         choices = (0, 1, 2) if side <= 64 else (1, 2, 3, 4)
         chances = (0.1, 0.65, 0.25) if side <= 64 else (0.1, 0.2, 0.35, 0.35)
         return painter.crop(side, int(painter.rng.choice(choices, p=chances)), difficulty)
 
 
 def cv2_threads_off() -> None:
+    """Leaves the cores to the training."""
     import cv2
 
     cv2.setNumThreads(0)
@@ -112,8 +115,10 @@ def image_embeddings(visual: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]
     return tuple(F.normalize((visual.ln_post(y) @ visual.proj).float(), dim=-1) for y in (whole, dense[:, 1:]))
 
 
-def losses(whole: Tensor, dense: Tensor, text: Tensor, scale: Tensor, names: Tensor, nouns: int) -> tuple[Tensor, Tensor]:
-    """Softmax over all names, for the picture (its objects, or the stuff if it shows nothing else) and for its tokens."""
+def losses(
+    whole: Tensor, dense: Tensor, text: Tensor, scale: Tensor, names: Tensor, nouns: int
+) -> tuple[Tensor, Tensor]:
+    """Softmax over all names: for the picture (its objects, or the stuff if there are none) and for its tokens."""
     present = names >= 0
     objects = present & (names < nouns)
     target = torch.where(objects.any(1, keepdim=True), objects, present).float()
@@ -145,6 +150,7 @@ class Names:
         return torch.stack([w[i][int(rng.integers(len(w[i])))] for i, w in enumerate(wordings)])
 
     def fixed(self, template: str) -> Tensor:
+        """(T, context) tokens of the main names in one template."""
         return torch.stack([entry[0] for entry in self.tokens[template]])
 
 
@@ -158,7 +164,9 @@ def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
 
 
 @torch.no_grad()
-def zero_shot(model: nn.Module, names: Names, styles: tuple[str, ...], side: int, count: int = 960) -> tuple[float, float]:
+def zero_shot(
+    model: nn.Module, names: Names, styles: tuple[str, ...], side: int, count: int = 960
+) -> tuple[float, float]:
     """Top-1 over the nouns on fresh single-object crops: (class token, mean of the dense tokens)."""
     model.eval()
     painter = CropPainter(world(), styles, stream("zero-shot", styles, side))
@@ -178,11 +186,13 @@ def zero_shot(model: nn.Module, names: Names, styles: tuple[str, ...], side: int
 
 
 def save(path: Path, payload: dict) -> None:
+    """Writes beside, then renames."""
     torch.save(payload, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)
 
 
 def train(model: nn.Module, args: argparse.Namespace) -> None:
+    """Trains to the last step, from the state in the output folder if there is one."""
     names = Names(model.context_length)
     optims = optimizers(model, args.rate)
     state_file, start, spent = args.output / "state.pt", 0, 0.0
@@ -228,7 +238,7 @@ def train(model: nn.Module, args: argparse.Namespace) -> None:
 
 
 def export(model: nn.Module, args: argparse.Namespace) -> None:
-    """Half precision, with rows of the token table that no name uses set to zero; plus what it reaches."""
+    """Rounds to half precision, sets rows of the token table that no name uses to zero, and measures what is left."""
     names = Names(model.context_length)
     used = torch.unique(torch.cat([t for w in names.tokens.values() for t in w]).flatten())
     state = {k: v.detach().half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
@@ -239,14 +249,15 @@ def export(model: nn.Module, args: argparse.Namespace) -> None:
     report = {
         f"{label} {side}px": zero_shot(model, names, styles, side)
         for label, styles in (("training styles", TRAIN_STYLES), ("held-out style", (HELD_OUT_STYLE,)))
-        for side in (64,)
+        for side in (48, 64)
     }
     logger.info("zero-shot top-1 (class token, dense tokens) after rounding to half precision: %s", report)
-    save(args.output / "emojiscapes_clip.pt", state)
+    save(args.output / "clip.pt", state)
     (args.output / "zero_shot.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
 def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("output/small_clip"))
     parser.add_argument("--config", type=Path, default=Path("openvocab/clip/configs/emojiscapes-vit-s8.json"))

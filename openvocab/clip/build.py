@@ -60,7 +60,8 @@ def build_clip(name: str, pretrained: str = "") -> Clip:
     try:
         clip.load_state_dict(expand_token_table(from_open_clip(state), clip.spec.vocab_size))
     except RuntimeError as error:
-        raise ValueError(f"pretrained: {pretrained} does not fit CLIP {name}: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"pretrained: {pretrained} does not fit CLIP {name}: {reason}") from error
     logger.info("CLIP %s: weights from %s", name, pretrained)
     return clip
 

@@ -9,7 +9,9 @@ import torch
 from detectron2.engine import launch
 from torch.multiprocessing import ProcessExitedException
 
-OWN_PACKAGES = ("openvocab", "catseg")
+from openvocab.engine.setup import METHODS
+
+OWN_PACKAGES = ("openvocab", *METHODS.values())
 
 USER_ERROR = 2
 """Exit code where the user can mend the cause."""

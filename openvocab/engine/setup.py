@@ -58,6 +58,8 @@ def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     _apply_overrides(cfg, overrides)
+    cfg.MODEL.WEIGHTS = _find_shipped(cfg.MODEL.WEIGHTS)
+    cfg.MODEL.CLIP.PRETRAINED = _find_shipped(cfg.MODEL.CLIP.PRETRAINED)
     return cfg
 
 
@@ -129,6 +131,15 @@ def _find_config(config_file: str | Path) -> Path:
     from openvocab.assets import config_path  # lazily: a plain path needs no search
 
     return config_path(str(config_file))
+
+
+def _find_shipped(weights: str) -> str:
+    """Replaces the bare file name of weights that ship with the package by their path; leaves everything else."""
+    from openvocab.assets import weights_names, weights_path
+
+    if weights in weights_names() and not Path(weights).exists():
+        return str(weights_path(weights))
+    return weights
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:

@@ -46,17 +46,26 @@ def spelled(image):
     return (image[0].long() + 5) // 10 * 20 + (image[1].long() + 5) // 10
 
 
+def inner_pixels(labels):
+    """Pixels whose eight neighbours have the same label; none at the border."""
+    inside = torch.zeros_like(labels, dtype=torch.bool)
+    windows = labels.unfold(0, 3, 1).unfold(1, 3, 1).flatten(2)
+    inside[1:-1, 1:-1] = (windows == windows[..., :1]).all(-1)
+    return inside
+
+
 def test_image_and_labels_move_alike(picture):
     train = mapper()
     for draw in range(20):
         sample = train(draw, picture)
         assert sample["image"].shape == (3, 24, 32) and sample["image"].dtype == torch.uint8
         assert sample["sem_seg"].shape == (24, 32) and sample["sem_seg"].dtype == torch.int64
-        # blocks shrink to 5 or 6.5 pixels: their edges are blends; a shift of one pixel would break a third
-        agreement = (spelled(sample["image"]) == sample["sem_seg"]).float().mean()
-        assert agreement > 0.5
-        shifted = (spelled(sample["image"])[:, 2:] == sample["sem_seg"][:, :-2]).float().mean()
-        assert agreement > shifted + 0.15
+        # edges of the blocks, which shrink to 5 or 6.5 pixels, are blends: compare what lies inside
+        same = spelled(sample["image"]) == sample["sem_seg"]
+        inside = inner_pixels(sample["sem_seg"])
+        assert inside.sum() > 150 and same[inside].float().mean() > 0.95
+        shifted = torch.roll(spelled(sample["image"]), 2, dims=1) == sample["sem_seg"]
+        assert shifted[inside].float().mean() < 0.8
 
 
 def test_same_draw_same_sample_whatever_happened_before(picture):
@@ -74,10 +83,9 @@ def test_same_draw_same_sample_whatever_happened_before(picture):
 
 
 def test_the_mapper_seed_decides_and_minus_one_takes_the_run_s(picture):
-    images = {
-        seed: mapper(**{"DATALOADER.MAPPER_SEED": seed})(5, picture)["image"].numpy().tobytes() for seed in ("0", "3", "-1")
-    }
-    assert images["-1"] == images["3"] != images["0"]
+    mappers = [mapper(**{"DATALOADER.MAPPER_SEED": seed}) for seed in ("0", "3", "-1")]
+    zero, three, run = (train(5, picture)["image"].numpy().tobytes() for train in mappers)
+    assert run == three != zero
 
 
 def test_padding_with_ignore(tmp_path):

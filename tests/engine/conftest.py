@@ -44,7 +44,7 @@ def run_train_net(toys, tmp_path):
             env=os.environ | {"TOY_ROOT": str(toys), "PYTHONPATH": os.pathsep.join(paths)} | environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,  # seconds; three imports of torch on a machine that is busy with something else
             check=False,
         )
 

@@ -36,7 +36,6 @@ def scene_dicts(split: str, styles: tuple[str, ...], count: int) -> list[dict]:
 def register_emojiscapes() -> None:
     """Registers the splits of `SPLITS`; doing it twice changes nothing."""
     words = world("mini")
-    nouns = range(len(words.nouns))
     for name, (split, styles, count) in SPLITS.items():
         if name in DatasetCatalog.list():
             continue
@@ -46,6 +45,9 @@ def register_emojiscapes() -> None:
             vocabulary=Vocabulary.from_words(words.classes),
             ignore_label=255,
             evaluator_type="sem_seg",
-            thing_ids=list(nouns),
-            class_groups={"base": list(words.base_nouns), "novel": sorted(words.novel)},
+            class_groups={
+                "base": list(words.base_nouns),
+                "novel": sorted(words.novel),
+                "stuff": list(range(len(words.nouns), len(words.classes))),
+            },
         )

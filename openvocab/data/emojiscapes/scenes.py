@@ -48,7 +48,12 @@ def pick_drawing(world_: World, noun: int, styles: Sequence[str], rng: np.random
 
 
 def paste(
-    image: np.ndarray, drawing: np.ndarray, center: tuple[float, float], side: float, rng: np.random.Generator, jitter: float
+    image: np.ndarray,
+    drawing: np.ndarray,
+    center: tuple[float, float],
+    side: float,
+    rng: np.random.Generator,
+    jitter: float,
 ) -> np.ndarray:
     """Blends a drawing into an image, in place, with random rotation, flip and colour.
 

@@ -23,7 +23,7 @@ def _grain(rng: Rng, size: int) -> np.ndarray:
 
 
 def _shade(color: tuple[float, float, float], *fields: tuple[np.ndarray, tuple[float, float, float]]) -> np.ndarray:
-    """color + sum of field * direction, the fields (size, size)."""
+    """A colour plus the sum of field * direction; fields are (size, size)."""
     image = np.zeros((*fields[0][0].shape, 3), np.float32) + np.float32(color)
     for field, direction in fields:
         image += field[..., None] * np.float32(direction)
@@ -34,38 +34,45 @@ def _ramp(size: int) -> np.ndarray:
     return np.repeat(np.linspace(-1, 1, size, dtype=np.float32)[:, None], size, 1)
 
 
-def sky(rng, size):
+def sky(rng: Rng, size: int) -> np.ndarray:
+    """A light blue gradient."""
     return _shade((120, 180, 235), (_ramp(size), (45, 25, 5)), (_noise(rng, size, 2), (12, 10, 6)))
 
 
-def night_sky(rng, size):
+def night_sky(rng: Rng, size: int) -> np.ndarray:
+    """Dark blue with stars."""
     image = _shade((18, 20, 52), (_ramp(size), (10, 12, 25)), (_noise(rng, size, 3), (8, 6, 14)))
     stars = rng.integers(0, size, (max(8, size * size // 500), 2))
     image[stars[:, 0], stars[:, 1]] = rng.uniform(150, 255, (len(stars), 1))
     return image
 
 
-def clouds(rng, size):
+def clouds(rng: Rng, size: int) -> np.ndarray:
+    """White and grey, soft."""
     field = _noise(rng, size, 4) + 0.5 * _noise(rng, size, 9) + 0.3 * _noise(rng, size, 20)
     return _shade((205, 210, 218), (np.tanh(2 * field), (38, 34, 28)))
 
 
-def grass(rng, size):
+def grass(rng: Rng, size: int) -> np.ndarray:
+    """Green blades."""
     blades = _noise(rng, size, size // 12, size // 2)
     return _shade((70, 140, 45), (blades, (30, 45, 18)), (_noise(rng, size, 5), (18, 20, 6)))
 
 
-def sand(rng, size):
+def sand(rng: Rng, size: int) -> np.ndarray:
+    """Beige, grainy, with ripples."""
     ripples = np.sin(np.arange(size, dtype=np.float32)[:, None] / rng.uniform(2.5, 5) + 2.5 * _noise(rng, size, 4))
     return _shade((218, 190, 135), (ripples, (9, 9, 8)), (_grain(rng, size), (9, 9, 8)))
 
 
-def water(rng, size):
+def water(rng: Rng, size: int) -> np.ndarray:
+    """Blue waves with highlights."""
     waves = _noise(rng, size, size // 5, 7) + 0.5 * _noise(rng, size, size // 3, 12)
     return _shade((35, 115, 175), (waves, (28, 35, 32)), (np.maximum(waves - 0.8, 0), (190, 170, 150)))
 
 
-def snow(rng, size):
+def snow(rng: Rng, size: int) -> np.ndarray:
+    """Nearly white."""
     return _shade((236, 241, 248), (_noise(rng, size, 4), (10, 8, 4)), (_grain(rng, size), (4, 4, 3)))
 
 
@@ -79,7 +86,8 @@ def _masonry(rng: Rng, size: int, height: int, width: int, shift: bool) -> tuple
     return joints, values[row, x // width]
 
 
-def brick_wall(rng, size):
+def brick_wall(rng: Rng, size: int) -> np.ndarray:
+    """Red bricks with light joints."""
     height = int(rng.integers(10, 15))
     joints, tone = _masonry(rng, size, height, 2 * height + 4, True)
     image = _shade((168, 72, 52), (tone, (25, 16, 12)), (_grain(rng, size), (8, 6, 5)))
@@ -87,7 +95,8 @@ def brick_wall(rng, size):
     return image
 
 
-def wooden_floor(rng, size):
+def wooden_floor(rng: Rng, size: int) -> np.ndarray:
+    """Planks with grain."""
     joints, tone = _masonry(rng, size, int(rng.integers(14, 22)), size // 2 + 20, True)
     joints = joints | np.roll(joints, 1, 0) & joints
     image = _shade((165, 112, 62), (tone, (22, 17, 12)), (_noise(rng, size, size // 2, 6), (16, 13, 9)))
@@ -95,7 +104,8 @@ def wooden_floor(rng, size):
     return image
 
 
-def stone(rng, size):
+def stone(rng: Rng, size: int) -> np.ndarray:
+    """Grey cobbles."""
     small = max(8, size // 3)
     y, x = np.mgrid[:small, :small].astype(np.float32)
     points = rng.uniform(0, small, (36, 2)).astype(np.float32)
@@ -107,7 +117,8 @@ def stone(rng, size):
     return _shade((140, 142, 146), (field, (1, 1, 1)), (_grain(rng, size), (6, 6, 6)))
 
 
-def road(rng, size):
+def road(rng: Rng, size: int) -> np.ndarray:
+    """Asphalt with a dashed line."""
     image = _shade((66, 67, 72), (_grain(rng, size), (10, 10, 10)), (_noise(rng, size, 4), (6, 6, 6)))
     x, width, dash = int(rng.integers(0, size)), max(3, size // 40), size // 6
     for top in range(int(rng.integers(-dash, 0)), size, 2 * dash):
@@ -115,7 +126,8 @@ def road(rng, size):
     return image
 
 
-def tiles(rng, size):
+def tiles(rng: Rng, size: int) -> np.ndarray:
+    """A light checker with joints."""
     side = int(rng.integers(18, 30))
     y, x = np.mgrid[:size, :size]
     checker = (((y // side) + (x // side)) % 2).astype(np.float32)
@@ -124,12 +136,14 @@ def tiles(rng, size):
     return image
 
 
-def dirt(rng, size):
+def dirt(rng: Rng, size: int) -> np.ndarray:
+    """Brown noise."""
     field = _noise(rng, size, 6) + 0.7 * _noise(rng, size, 18)
     return _shade((102, 72, 46), (field, (20, 16, 12)), (_grain(rng, size), (9, 8, 6)))
 
 
-def leaves(rng, size):
+def leaves(rng: Rng, size: int) -> np.ndarray:
+    """Many dark green ellipses."""
     image = np.zeros((size, size, 3), np.float32) + np.float32((22, 58, 22))
     for _ in range(size * size // 200):
         center = tuple(int(v) for v in rng.integers(0, size, 2))
@@ -140,7 +154,8 @@ def leaves(rng, size):
     return image
 
 
-def carpet(rng, size):
+def carpet(rng: Rng, size: int) -> np.ndarray:
+    """A regular purple pattern."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     period = rng.uniform(3.5, 6.5)
     pattern = np.sign(np.sin(x / period) + np.sin(y / period))
