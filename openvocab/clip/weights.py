@@ -14,6 +14,10 @@ ROWS, VALUES, TABLE = "token_embedding.rows", "token_embedding.values", "token_e
 NUMPY_NUMBERS = (np._core.multiarray.scalar, (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype,
                  type(np.dtype("float64")), type(np.dtype("int64")))
 
+# What torch raises on bytes that are no weights: a cut archive makes it seek before the start of the file, and text runs
+# through the unpickler until some instruction has nothing to work on.
+UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Reads a state dict from a file, without running code that the file may hold.
@@ -102,5 +106,5 @@ def _read_torch(path: Path) -> object:
     except pickle.UnpicklingError as error:
         raise ValueError(f"path: {path} is no weights file, or holds Python objects besides tensors and numbers, "
                          "which could run code; expected a state dict") from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"path: {path} is truncated or no weights file") from error
+    except UNREADABLE as error:
+        raise ValueError(f"path: {path} is truncated, cannot be read or is no weights file") from error

@@ -177,7 +177,7 @@ def test_finetune_error(clip):
     ("ViT-L-14-336-quickgelu", (1024, 24, 16, 768, 14, True)),
     ("ViT-H-14", (1280, 32, 16, 1024, 14, False)),
     ("ViT-bigG-14", (1664, 48, 16, 1280, 14, False)),
-    (NAME, (192, 6, 6, 128, 8, False)),
+    (NAME, (192, 6, 3, 128, 8, False)),
 ])  # fmt: skip
 def test_spec(name, sizes):
     spec = clip_spec(name)
