@@ -14,8 +14,8 @@ ROWS, VALUES, TABLE = "token_embedding.rows", "token_embedding.values", "token_e
 NUMPY_NUMBERS = (np._core.multiarray.scalar, (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype,
                  type(np.dtype("float64")), type(np.dtype("int64")))
 
-# What torch raises on bytes that are no weights: a cut archive makes it seek before the start of the file, and text runs
-# through the unpickler until some instruction has nothing to work on.
+# What torch raises on bytes that are no weights: a cut archive makes it seek before the start of the file, and text
+# runs through the unpickler until some instruction has nothing to work on.
 UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 

@@ -40,7 +40,6 @@ def test_an_unknown_style_is_named():
 
 def test_a_missing_style_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("OPENVOCAB_CACHE", str(tmp_path))
-    drawings.cache_clear()
     with pytest.raises(ValueError, match="tools/fetch_drawings.py"):
         drawings(world("mini"), "noto")
 

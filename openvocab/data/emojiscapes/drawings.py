@@ -7,13 +7,13 @@ import gzip
 import io
 import json
 import logging
-import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ...checkpoint.zoo import cache_folder
 from .world import HELD_OUT_STYLE, TRAIN_STYLES, World
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,7 @@ NPM_PACKAGES = {  # style -> (package, version); pinned, so that pixels do not c
 
 def drawings_folder() -> Path:
     """Where the npm styles lie: $OPENVOCAB_CACHE/emojiscapes, by default ~/.cache/openvocab/emojiscapes."""
-    root = os.environ.get("OPENVOCAB_CACHE") or Path.home() / ".cache" / "openvocab"
-    return Path(root) / "emojiscapes"
+    return cache_folder() / "emojiscapes"
 
 
 def _openmoji_svg(codepoint: str) -> str | None:
@@ -67,8 +66,8 @@ def _icon_set(style: str, folder: Path) -> tuple[dict, dict]:
     return icons, characters or read("noto", "chars.json")
 
 
-def _npm_svg(style: str, codepoint: str) -> str | None:
-    icons, characters = _icon_set(style, drawings_folder())
+def _npm_svg(style: str, folder: Path, codepoint: str) -> str | None:
+    icons, characters = _icon_set(style, folder)
     name = characters.get(codepoint.lower()) or characters.get(codepoint.lower() + "-fe0f")
     name = icons.get("aliases", {}).get(name, {}).get("parent", name)
     icon = icons["icons"].get(name)
@@ -97,7 +96,6 @@ def _render(svg: str) -> np.ndarray:
     return np.asarray(canvas).copy()
 
 
-@cache
 def drawings(world: World, style: str) -> tuple[np.ndarray, ...]:
     """All drawings of a style.
 
@@ -113,7 +111,12 @@ def drawings(world: World, style: str) -> tuple[np.ndarray, ...]:
     """
     if style not in (*TRAIN_STYLES, HELD_OUT_STYLE):
         raise ValueError(f"style: got {style!r}, expected one of {(*TRAIN_STYLES, HELD_OUT_STYLE)}")
-    get = _openmoji_svg if style == "openmoji" else lambda codepoint: _npm_svg(style, codepoint)
+    return _rendered(world, style, drawings_folder())
+
+
+@cache
+def _rendered(world: World, style: str, folder: Path) -> tuple[np.ndarray, ...]:
+    get = _openmoji_svg if style == "openmoji" else partial(_npm_svg, style, folder)
     result = []
     for codepoints in world.codepoints:
         pictures = [_render(svg) for svg in map(get, codepoints) if svg is not None]
