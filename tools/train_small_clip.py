@@ -1,12 +1,15 @@
 """Trains the small CLIP of EmojiScapes from scratch on a CPU and writes it in open_clip's format.
 
-    python tools/train_small_clip.py --output output/small_clip
-    python tools/export_weights.py output/small_clip/clip.pt openvocab/weights/emojiscapes_clip.pt
+    python tools/train_small_clip.py --output output/clip_names
+    python tools/train_small_clip.py --output output/clip --phase places --steps 500 --rate 1e-3 \
+        --init output/clip_names/clip.pt
+    python tools/export_weights.py output/clip/clip.pt openvocab/weights/emojiscapes_clip.pt
 
-It sees crops with the names of what they show, never a mask. Two losses: the picture's embedding against the embeddings
-of *all* names (a softmax over the closed set of names instead of those in the batch; this is closer to classification
-than CLIP's own loss, and said openly), and the same for the best tenth of the dense tokens, so that dense features are
-of use to a segmentation head. Resumes from its own checkpoint.
+It sees crops and scenes with the names of what they show, never a mask. The losses compare with the embeddings of *all*
+names (a softmax over the closed set of names instead of those in the batch; this is closer to classification than
+CLIP's own loss, and said openly). The first phase teaches what things look like: the picture's embedding, and the best
+twelfth of the dense tokens. The second teaches where they are: every dense token has to have one of the picture's
+names, and every name some tokens. Resumes from its own checkpoint.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import os
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import open_clip
 import torch
@@ -25,45 +29,46 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 
-from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, world
+from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, Scene, render_scene, world
 from openvocab.data.emojiscapes.crops import CropPainter
-from openvocab.data.emojiscapes.scenes import stream
+from openvocab.data.emojiscapes.scenes import IGNORE, stream
 
 logger = logging.getLogger("train_small_clip")
 
+SCENE_SIDE = 128  # pixels; crops of this side are whole scenes, as the segmentation head will see them
 TEMPLATES = ("{}", "a {}", "a photo of a {}", "A photo of a {} in the scene")
-STAGES = (  # (share of all steps, side of the crops in pixels, batch size)
-    (0.55, 48, 160),
-    (0.30, 64, 128),
-    (0.15, 112, 48),
-)
-MAX_NAMES = 6
+STAGES = {  # (share of all steps, side of the crops in pixels, batch size)
+    "names": ((0.55, 48, 160), (0.30, 64, 128), (0.15, 112, 48)),
+    "places": ((0.5, 64, 128), (0.5, SCENE_SIDE, 48)),
+}
+MAX_NAMES = 12
 
 
-def stage_of(step: int, steps: int) -> tuple[int, int]:
+def stage_of(step: int, args: argparse.Namespace) -> tuple[int, int]:
     """Crop side and batch size at a step."""
-    done = step / steps
-    for share, side, batch in STAGES:
+    done = step / args.steps
+    for share, side, batch in STAGES[args.phase]:
         if done < share:
             return side, batch
         done -= share
-    return STAGES[-1][1:]
+    return STAGES[args.phase][-1][1:]
 
 
 class CropBatches(IterableDataset):
-    """Endless batches, a function of (seed, step) only."""
+    """Batches from step `start` on, each a function of (phase, seed, step) only."""
 
-    def __init__(self, steps: int, start: int, seed: int):
-        self.steps, self.start, self.seed = steps, start, seed
+    def __init__(self, args: argparse.Namespace, start: int):
+        self.args, self.start = args, start
 
     def __iter__(self):
-        cv2_threads_off()
+        cv2.setNumThreads(0)  # leave the cores to the training
         info = torch.utils.data.get_worker_info()
-        painter = CropPainter(world(), TRAIN_STYLES, stream("bank", self.seed))
-        for step in range(self.start + info.id, self.steps, info.num_workers):
-            painter.rng = stream("batch", self.seed, step)
-            side, batch = stage_of(step, self.steps)
-            difficulty = min(1.0, step / (0.35 * self.steps))
+        phase, seed, steps = self.args.phase, self.args.seed, self.args.steps
+        painter = CropPainter(world(), TRAIN_STYLES, stream("bank", seed))
+        for step in range(self.start + info.id, steps, info.num_workers):
+            painter.rng = stream("batch", phase, seed, step)
+            side, batch = stage_of(step, self.args)
+            difficulty = min(1.0, step / (0.35 * steps)) if phase == "names" else 1.0
             images, names = zip(*(self.sample(painter, side, difficulty) for _ in range(batch)), strict=True)
             padded = np.full((batch, MAX_NAMES), -1, np.int64)
             for row, present in zip(padded, names, strict=True):
@@ -72,17 +77,15 @@ class CropBatches(IterableDataset):
 
     @staticmethod
     def sample(painter: CropPainter, side: int, difficulty: float) -> tuple[np.ndarray, list[int]]:
-        """One crop with few objects, or more of them where the crop is large."""
+        """One crop with few objects, more of them where the crop is large, or a whole scene with all its names."""
+        if side == SCENE_SIDE:
+            index = int(painter.rng.integers(1 << 31))
+            image, labels = render_scene(Scene("mini", "clip", TRAIN_STYLES, index))
+            image = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+            return image, np.setdiff1d(labels, [IGNORE]).tolist()[:MAX_NAMES]
         choices = (0, 1, 2) if side <= 64 else (1, 2, 3, 4)
         chances = (0.1, 0.65, 0.25) if side <= 64 else (0.1, 0.2, 0.35, 0.35)
         return painter.crop(side, int(painter.rng.choice(choices, p=chances)), difficulty)
-
-
-def cv2_threads_off() -> None:
-    """Leaves the cores to the training."""
-    import cv2
-
-    cv2.setNumThreads(0)
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -117,8 +120,12 @@ def image_embeddings(visual: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]
 
 def losses(
     whole: Tensor, dense: Tensor, text: Tensor, scale: Tensor, names: Tensor, nouns: int
-) -> tuple[Tensor, Tensor]:
-    """Softmax over all names: for the picture (its objects, or the stuff if there are none) and for its tokens."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Three losses of a softmax over all names.
+
+    The picture must have the names of its objects (or of the stuff, if it shows nothing else); each name must be that
+    of some tokens; and each token must have one of the names.
+    """
     present = names >= 0
     objects = present & (names < nouns)
     target = torch.where(objects.any(1, keepdim=True), objects, present).float()
@@ -131,7 +138,8 @@ def losses(
     wanted = names.clamp_min(0)[:, None].expand(-1, dense.shape[1], -1)
     best = log_dense.gather(2, wanted).topk(count, dim=1).values.mean(1)
     of_tokens = -(best * present).sum() / present.sum()
-    return of_picture, of_tokens
+    inside = log_dense.gather(2, wanted).masked_fill(~present[:, None], -torch.inf).logsumexp(-1)
+    return of_picture, of_tokens, -inside.mean()
 
 
 class Names:
@@ -202,8 +210,8 @@ def train(model: nn.Module, args: argparse.Namespace) -> None:
         for optimizer, saved in zip(optims, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         start, spent = state["step"], state["seconds"]
-    batches = DataLoader(CropBatches(args.steps, start, args.seed), batch_size=None, num_workers=1, prefetch_factor=8)
-    begun, running, seen = time.time(), np.zeros(3), 0
+    batches = DataLoader(CropBatches(args, start), batch_size=None, num_workers=1, prefetch_factor=8)
+    begun, running, seen = time.time(), np.zeros(4), 0
     for step, (images, present) in enumerate(batches, start):
         rate = args.rate * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
         for optimizer in optims:
@@ -213,19 +221,20 @@ def train(model: nn.Module, args: argparse.Namespace) -> None:
             text = model.encode_text(names.draw(stream("names", args.seed, step)))
         text = F.normalize(text.float(), dim=-1)
         scale = model.logit_scale.exp().clamp(max=60)
-        pair = losses(whole, dense, text, scale, present, len(world().nouns))
-        (pair[0] + args.dense_weight * pair[1]).backward()
+        parts = losses(whole, dense, text, scale, present, len(world().nouns))
+        weights = (1.0, 0.5, 0.0) if args.phase == "names" else (0.3, 0.5, 1.0)
+        sum(weight * loss for weight, loss in zip(weights, parts, strict=True)).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optims:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        running += (pair[0].item(), pair[1].item(), 1)
+        running += (*(loss.item() for loss in parts), 1)
         seen += len(images)
         if (step + 1) % 50 == 0:
             took = time.time() - begun
             logger.info(
-                "step %d/%d  side %d  picture %.3f  tokens %.3f  scale %.1f  %.0f crops/s  %.1f min",
-                *(step + 1, args.steps, images.shape[1], *(running[:2] / running[2]), scale.item()),
+                "step %d/%d  side %d  picture %.3f  tokens %.3f, %.3f  scale %.1f  %.0f crops/s  %.1f min",
+                *(step + 1, args.steps, images.shape[1], *(running[:3] / running[3]), scale.item()),
                 *(seen / took, (spent + took) / 60),
             )
             running[:] = 0
@@ -263,7 +272,8 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("openvocab/clip/configs/emojiscapes-vit-s8.json"))
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--dense-weight", type=float, default=0.5)
+    parser.add_argument("--phase", choices=sorted(STAGES), default="names", help="see the top of this file")
+    parser.add_argument("--init", type=Path, help="parameters to start from, as this script writes them")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -272,6 +282,8 @@ def main() -> None:
     open_clip.add_model_config(args.config)
     model = open_clip.create_model(args.config.stem)
     model.logit_scale.data.fill_(math.log(15))
+    if args.init:
+        model.load_state_dict({k: v.float() for k, v in torch.load(args.init, weights_only=True).items()})
     # Flash attention's backward pass on a CPU takes half of the step at these short lengths; the plain one does not.
     with sdpa_kernel([SDPBackend.MATH]):
         train(model, args)
