@@ -269,7 +269,7 @@ def test_two_processes_fetch_once(server, tmp_path):
     while not server.requests:  # one of them holds the lock and waits for bytes
         assert all(process.poll() is None for process in processes)
     server.hold.set()
-    assert [process.communicate(timeout=60)[0].strip() for process in processes] == [DIGEST] * 2
+    assert [process.communicate(timeout=600)[0].strip() for process in processes] == [DIGEST] * 2
     assert len(server.requests) == 1 and only_the_file(tmp_path)
 
 

@@ -187,7 +187,7 @@ def test_as_a_process(case, folders, tmp_path, repository):
     """The same without pytest around it: exit code, streams, and no traceback."""
     command = [sys.executable, str(repository / "demo" / "demo.py"), *arguments_of(case, folders, tmp_path / "output")]
     environment = {**os.environ, "PYTHONPATH": str(repository)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=900)
     assert done.returncode == case.code, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     if case.code:
