@@ -12,10 +12,10 @@ SIZE = 192  # pixels
 # name -> (split, styles, number of scenes). The OpenMoji twins need no drawings but PyPI's.
 SPLITS = {
     "emojiscapes_mini_train": ("train", TRAIN_STYLES, 20000),
-    "emojiscapes_mini_test": ("test", TRAIN_STYLES, 200),
-    "emojiscapes_mini_test_heldout": ("test", (HELD_OUT_STYLE,), 200),
+    "emojiscapes_mini_test": ("test", TRAIN_STYLES, 100),
+    "emojiscapes_mini_test_heldout": ("test", (HELD_OUT_STYLE,), 100),
     "emojiscapes_mini_train_openmoji": ("train", ("openmoji",), 20000),
-    "emojiscapes_mini_test_openmoji": ("test", ("openmoji",), 200),
+    "emojiscapes_mini_test_openmoji": ("test", ("openmoji",), 100),
 }
 
 
