@@ -63,7 +63,7 @@ def test_no_leaf_repeats_its_base(compose, path):
     assert not repeated
 
 
-@pytest.mark.parametrize("path", CHILDREN, ids=name_of)
+@pytest.mark.parametrize("path", [path for path in CHILDREN if path.parent.name != "base"], ids=name_of)
 def test_children_are_short(path):
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.strip().startswith("#")]
     assert len(lines) <= 15
