@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, IterableDataset
 
+from openvocab.clip.weights import expand_token_table, read_state
 from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, Scene, render_scene, world
 from openvocab.data.emojiscapes.crops import CropPainter
 from openvocab.data.emojiscapes.scenes import IGNORE, stream
@@ -273,7 +274,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--phase", choices=sorted(STAGES), default="names", help="see the top of this file")
-    parser.add_argument("--init", type=Path, help="parameters to start from, as this script writes them")
+    parser.add_argument("--init", type=Path, help="parameters to start from: what this script wrote, or the shipped file")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -283,7 +284,8 @@ def main() -> None:
     model = open_clip.create_model(args.config.stem)
     model.logit_scale.data.fill_(math.log(15))
     if args.init:
-        model.load_state_dict({k: v.float() for k, v in torch.load(args.init, weights_only=True).items()})
+        state = expand_token_table(read_state(args.init), model.vocab_size)
+        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     # Flash attention's backward pass on a CPU takes half of the step at these short lengths; the plain one does not.
     with sdpa_kernel([SDPBackend.MATH]):
         train(model, args)

@@ -50,7 +50,7 @@ _MODELS = (
         file_name="emojiscapes_catseg.pth",
         url=None,
         sha256=None,
-        licence="MIT; trained on drawings under CC BY-SA 4.0 and others, see LICENSE",
+        licence="MIT; trained on drawings under CC BY-SA 4.0 and others, see THIRD_PARTY.md",
         note="small, ships with the package; knows drawn scenes of everyday things, not photographs",
     ),
     ZooModel(
