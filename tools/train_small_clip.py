@@ -274,7 +274,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--phase", choices=sorted(STAGES), default="names", help="see the top of this file")
-    parser.add_argument("--init", type=Path, help="parameters to start from: what this script wrote, or the shipped file")
+    parser.add_argument("--init", type=Path, help="parameters to start from (this script's, or the shipped file)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
