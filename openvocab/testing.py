@@ -23,6 +23,26 @@ NOUNS = ("house car lamp boat chair road bridge flower horse window bottle train
          "door fence box ball tower book bed desk fan oven sink vase rug sign pole tent cup shoe hat ship bus van mug "
          "jar bin mat bar bell drum key cake")
 
+# A config whose model computes in milliseconds and knows nothing.
+TINY_CATSEG = """\
+MODEL:
+  META_ARCHITECTURE: CATSeg
+  CLIP: {NAME: emojiscapes-vit-s8, INPUT_SIZE: 32}
+  SEM_SEG_HEAD: {NAME: CATSegHead}
+  CATSEG:
+    TAPS: [1, 3]
+    HIDDEN_DIM: 32
+    NUM_LAYERS: 1
+    NUM_HEADS: 2
+    WINDOW_SIZE: 2
+    POOLING_SIZES: [1, 1]
+    GUIDANCE_DIM: 16
+    DECODER_DIMS: [32, 16]
+    DECODER_GUIDANCE_DIMS: [16, 16]
+    DECODER_GUIDANCE_PROJ_DIMS: [16, 16]
+    PAD_LEN: 16
+"""
+
 
 def golden_tensor(name: str, shape: Sequence[int]) -> Tensor:
     """Draws the golden value of one parameter.

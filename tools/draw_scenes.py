@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, compose, world
 from openvocab.data.emojiscapes.scenes import stream
@@ -60,13 +61,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=576, help="pixels")
     parser.add_argument("--output", type=Path, default=Path("output/scenes"))
     args = parser.parse_args(argv)
-    args.output.mkdir(parents=True, exist_ok=True)
     try:
+        args.output.mkdir(parents=True, exist_ok=True)
         for seed in range(args.seed, args.seed + args.count):
             path = args.output / f"scene_{seed}.png"
-            cv2.imwrite(str(path), draw(world("mini"), args, seed)[..., ::-1])
+            Image.fromarray(draw(world("mini"), args, seed)).save(path)
             print(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

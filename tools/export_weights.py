@@ -6,7 +6,6 @@ Optimizer and trainer state are left out. Loading it again raises the parameters
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from openvocab.clip.weights import pack_token_table, read_state
+from openvocab.engine.files import replace_atomically
 
 NOTICE = (
     "Trained on pictures rendered from OpenMoji (CC BY-SA 4.0), Noto Emoji (Apache-2.0), Fluent Emoji (MIT) and "
@@ -46,9 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    part = args.output.with_suffix(".part")
-    torch.save({"model": shrink(state), "notice": NOTICE}, part)
-    os.replace(part, args.output)
+    replace_atomically(args.output, lambda file: torch.save({"model": shrink(state), "notice": NOTICE}, file))
     print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB")
     return 0
 

@@ -16,7 +16,6 @@ import argparse
 import json
 import logging
 import math
-import os
 import time
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from openvocab.clip.weights import expand_token_table, read_state
 from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, Scene, render_scene, world
 from openvocab.data.emojiscapes.crops import CropPainter
 from openvocab.data.emojiscapes.scenes import IGNORE, stream
+from openvocab.engine.files import replace_atomically
 
 logger = logging.getLogger("train_small_clip")
 
@@ -196,8 +196,7 @@ def zero_shot(
 
 def save(path: Path, payload: dict) -> None:
     """Writes beside, then renames."""
-    torch.save(payload, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    replace_atomically(path, lambda file: torch.save(payload, file))
 
 
 def train(model: nn.Module, args: argparse.Namespace) -> None:

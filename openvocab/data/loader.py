@@ -12,7 +12,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from openvocab.data.mapper import SemSegTestMapper, SemSegTrainMapper
-from openvocab.data.reading import check_labels, read_labels
+from openvocab.data.reading import check_labels, label_name, read_labels
 from openvocab.data.sampler import ResumableTrainingSampler
 
 logger = logging.getLogger(__name__)
@@ -126,8 +126,7 @@ def check_first_labels(dicts: list[dict[str, Any]], metadata: Any, count: int = 
         ValueError: a label is neither a class nor ignored, or a file cannot be read; names the file.
     """
     for item in dicts[:: max(1, len(dicts) // count)][:count]:
-        name = item.get("sem_seg_file_name") or item["file_name"]
-        check_labels(read_labels(item), len(metadata.stuff_classes), metadata.ignore_label, str(name))
+        check_labels(read_labels(item), len(metadata.stuff_classes), metadata.ignore_label, label_name(item))
     logger.info("checked the labels of %d of %d samples", min(count, len(dicts)), len(dicts))
 
 

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from openvocab.data.augmentation import LabelSafeResizeShortestEdge, SSDColorAugmentation, seeded_augmentation
-from openvocab.data.reading import check_labels, read_image, read_pair
+from openvocab.data.reading import check_labels, label_name, read_image, read_pair
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class SemSegTrainMapper:
             ValueError: labels out of range, or an unreadable file.
         """
         image, labels = read_pair(dataset_dict)
-        check_labels(labels, self.num_classes, self.ignore_label, _label_name(dataset_dict))
+        check_labels(labels, self.num_classes, self.ignore_label, label_name(dataset_dict))
         height, width = labels.shape
         with seeded_augmentation((self.seed, draw)):
             augmented = T.AugInput(image, sem_seg=labels)
@@ -203,7 +203,3 @@ def training_augmentations(cfg: CfgNode, ignore_label: int) -> list[T.Augmentati
 
 def _image_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def _label_name(dataset_dict: dict[str, Any]) -> str:
-    return str(dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"])

@@ -81,6 +81,11 @@ def read_pair(dataset_dict: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return image, labels
 
 
+def label_name(dataset_dict: dict[str, Any]) -> str:
+    """Gives what messages about the labels of a dataset dict should name: the label file, or the scene."""
+    return str(dataset_dict.get("sem_seg_file_name") or dataset_dict["file_name"])
+
+
 def check_labels(labels: np.ndarray, num_classes: int, ignore_label: int, name: str) -> None:
     """Checks that every label is a class or the ignore label.
 

@@ -1,6 +1,5 @@
 """Puts the datasets into Detectron2's catalogs: explicitly, and as often as one likes."""
 
-import importlib.util
 import logging
 import os
 from functools import partial
@@ -9,6 +8,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from openvocab.data.catalog import CATALOG, DatasetEntry
+from openvocab.data.emojiscapes import register_emojiscapes
 from openvocab.vocab.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,7 @@ def register_all(root: str | Path | None = None) -> None:
     for entry in CATALOG:
         if entry.name not in DatasetCatalog:
             register_entry(entry, folder)
-    if importlib.util.find_spec("openvocab.data.emojiscapes") is not None:
-        importlib.import_module("openvocab.data.emojiscapes").register_emojiscapes()
+    register_emojiscapes()
 
 
 def register_entry(entry: DatasetEntry, root: Path) -> None:

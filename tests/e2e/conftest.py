@@ -8,26 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-TINY = """\
-MODEL:
-  META_ARCHITECTURE: CATSeg
-  CLIP: {NAME: emojiscapes-vit-s8, INPUT_SIZE: 32}
-  SEM_SEG_HEAD: {NAME: CATSegHead, IGNORE_VALUE: 255}
-  VOCABULARY: {TEMPLATES: single, SYNONYMS: first}
-  CATSEG:
-    TAPS: [1, 3]
-    HIDDEN_DIM: 32
-    NUM_LAYERS: 1
-    NUM_HEADS: 2
-    WINDOW_SIZE: 2
-    POOLING_SIZES: [1, 1]
-    GUIDANCE_DIM: 16
-    DECODER_DIMS: [32, 16]
-    DECODER_GUIDANCE_DIMS: [16, 16]
-    DECODER_GUIDANCE_PROJ_DIMS: [16, 16]
-    PAD_LEN: 16
-INPUT: {MIN_SIZE_TEST: 64, MAX_SIZE_TEST: 256}
-"""
+from openvocab.testing import TINY_CATSEG
+
+INPUT = "INPUT: {MIN_SIZE_TEST: 64, MAX_SIZE_TEST: 256}\n"
 
 
 @dataclass(frozen=True)
@@ -47,7 +30,7 @@ def tiny(tmp_path_factory) -> TinyModel:
 
     folder = tmp_path_factory.mktemp("tiny")
     model = TinyModel(folder / "tiny.yaml", folder / "tiny.pth")
-    model.config.write_text(TINY)
+    model.config.write_text(TINY_CATSEG + INPUT)
     torch.manual_seed(0)
     built = build_model(build_cfg(str(model.config), ["MODEL.DEVICE", "cpu"]))
     torch.save({"model": built.state_dict()}, model.weights)

@@ -7,26 +7,8 @@ import torch
 from toy_method import CLASSES, MetadataCatalog, toy_overrides
 
 import train_net
+from openvocab.testing import TINY_CATSEG
 from openvocab.vocab.vocabulary import Vocabulary
-
-TINY = """\
-MODEL:
-  META_ARCHITECTURE: CATSeg
-  CLIP: {NAME: emojiscapes-vit-s8, INPUT_SIZE: 32}
-  SEM_SEG_HEAD: {NAME: CATSegHead}
-  CATSEG:
-    TAPS: [1, 3]
-    HIDDEN_DIM: 32
-    NUM_LAYERS: 1
-    NUM_HEADS: 2
-    WINDOW_SIZE: 2
-    POOLING_SIZES: [1, 1]
-    GUIDANCE_DIM: 16
-    DECODER_DIMS: [32, 16]
-    DECODER_GUIDANCE_DIMS: [16, 16]
-    DECODER_GUIDANCE_PROJ_DIMS: [16, 16]
-    PAD_LEN: 16
-"""
 
 
 @pytest.fixture
@@ -34,7 +16,7 @@ def arguments(toys, tmp_path):
     for name in ("toy_train", "toy_test"):
         MetadataCatalog.get(name).vocabulary = Vocabulary.from_words(CLASSES)
     config = tmp_path / "tiny.yaml"
-    config.write_text(TINY)
+    config.write_text(TINY_CATSEG)
     more = {"MODEL.META_ARCHITECTURE": "CATSeg", "SOLVER.MAX_ITER": "2", "INPUT.CROP.SIZE": "[32, 32]"}
     return ["--config-file", str(config), "--num-gpus", "0", *toy_overrides(tmp_path / "out", **more)]
 
