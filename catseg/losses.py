@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openvocab.model import check_labels
+
 IGNORED_PIXELS = ("negative", "masked")
 
 
@@ -44,21 +46,3 @@ def segmentation_loss(logits: Tensor, labels: Sequence[Tensor], ignore_label: in
         total = total + (negative.sum(dim=0) * counted).sum() - (positive * known).sum()
         pixels = pixels + counted.sum()
     return total / (pixels * logits.shape[1]).clamp(min=1)
-
-
-def check_labels(label: Tensor, classes: int, ignore_label: int) -> None:
-    """Refuses labels that no class stands for.
-
-    Args:
-        label: (h, w) int64.
-        classes: T.
-        ignore_label: the one value allowed outside 0..T - 1.
-
-    Raises:
-        ValueError: names the values and T.
-    """
-    wrong = (label != ignore_label) & ((label < 0) | (label >= classes))
-    if bool(wrong.any()):
-        values = label[wrong].unique().tolist()
-        raise ValueError(f"sem_seg: got labels {values[:10]}, expected 0..{classes - 1} (T = {classes} words) or the "
-                         f"ignore label {ignore_label}")

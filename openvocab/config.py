@@ -24,7 +24,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all
 
     cfg.SOLVER.OPTIMIZER = "AdamW"
-    cfg.SOLVER.CLIP_MULTIPLIER = 0.01  # learning rate of CLIP's parameters relative to BASE_LR
+    cfg.SOLVER.PRETRAINED_MULTIPLIER = 0.01  # learning rate of CLIP or another backbone relative to BASE_LR
 
     cfg.INPUT.FORMAT = "RGB"  # Detectron2's default is BGR; every model here takes RGB
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # share of the crop that one class may fill; 1.0 = no constraint

@@ -11,8 +11,8 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
-CLIP_PREFIX = "clip."
-"""Parameters of CLIP's image and text towers start with this in every model of the project."""
+PRETRAINED_PREFIXES = ("clip.", "backbone.")
+"""Names of what comes pretrained start with one of these: CLIP's towers, LSeg's image encoder."""
 
 NORM_TYPES = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d)
 
@@ -22,12 +22,12 @@ __all__ = ["build_optimizer", "build_lr_scheduler", "parameter_groups"]
 def parameter_groups(model: nn.Module, cfg: CfgNode) -> list[dict]:
     """Sorts the trainable parameters by learning rate and weight decay (CAT-Seg's recipe).
 
-    CLIP learns at BASE_LR * CLIP_MULTIPLIER, all else at BASE_LR. Only the parameters of normalisation layers go
-    without weight decay (WEIGHT_DECAY_NORM): biases and padding tokens decay.
+    CLIP (or another backbone) learns at BASE_LR * PRETRAINED_MULTIPLIER, all else at BASE_LR. Only the parameters of
+    normalisation layers go without weight decay (WEIGHT_DECAY_NORM): biases and padding tokens decay.
 
     Args:
         model: not wrapped for distributed training; frozen parameters are left out.
-        cfg: reads SOLVER.BASE_LR, CLIP_MULTIPLIER, WEIGHT_DECAY and WEIGHT_DECAY_NORM.
+        cfg: reads SOLVER.BASE_LR, PRETRAINED_MULTIPLIER, WEIGHT_DECAY and WEIGHT_DECAY_NORM.
 
     Returns:
         Non-empty groups for a torch optimizer: "name", "params", "lr", "weight_decay".
@@ -39,8 +39,8 @@ def parameter_groups(model: nn.Module, cfg: CfgNode) -> list[dict]:
     groups = {
         "model": (solver.BASE_LR, solver.WEIGHT_DECAY),
         "model, normalisation": (solver.BASE_LR, solver.WEIGHT_DECAY_NORM),
-        "clip": (solver.BASE_LR * solver.CLIP_MULTIPLIER, solver.WEIGHT_DECAY),
-        "clip, normalisation": (solver.BASE_LR * solver.CLIP_MULTIPLIER, solver.WEIGHT_DECAY_NORM),
+        "pretrained": (solver.BASE_LR * solver.PRETRAINED_MULTIPLIER, solver.WEIGHT_DECAY),
+        "pretrained, normalisation": (solver.BASE_LR * solver.PRETRAINED_MULTIPLIER, solver.WEIGHT_DECAY_NORM),
     }
     members: dict[str, list[nn.Parameter]] = {name: [] for name in groups}
     seen: set[int] = set()
@@ -50,7 +50,7 @@ def parameter_groups(model: nn.Module, cfg: CfgNode) -> list[dict]:
                 continue
             seen.add(id(parameter))  # a shared parameter belongs to the first module that names it
             full_name = f"{module_name}.{name}" if module_name else name
-            kind = "clip" if full_name.startswith(CLIP_PREFIX) else "model"
+            kind = "pretrained" if full_name.startswith(PRETRAINED_PREFIXES) else "model"
             members[f"{kind}, normalisation" if isinstance(module, NORM_TYPES) else kind].append(parameter)
     if not seen:
         raise ValueError(f"model: got {type(model).__name__} without trainable parameters, expected at least one")
@@ -98,13 +98,13 @@ def group_table(groups: Iterable[dict], frozen: int) -> str:
     Returns:
         Lines of group, tensors, parameters, learning rate, weight decay.
     """
-    lines = [f"{'group':<24}{'tensors':>8}{'parameters':>14}{'lr':>12}{'weight decay':>14}"]
+    lines = [f"{'group':<28}{'tensors':>8}{'parameters':>14}{'lr':>12}{'weight decay':>14}"]
     for group in groups:
         count = sum(p.numel() for p in group["params"])
         lines.append(
-            f"{group['name']:<24}{len(group['params']):>8}{count:>14,}{group['lr']:>12.3g}{group['weight_decay']:>14.3g}"
+            f"{group['name']:<28}{len(group['params']):>8}{count:>14,}{group['lr']:>12.3g}{group['weight_decay']:>14.3g}"
         )
-    lines.append(f"{'frozen':<24}{'':>8}{frozen:>14,}")
+    lines.append(f"{'frozen':<28}{'':>8}{frozen:>14,}")
     return "\n".join(lines)
 
 

@@ -51,7 +51,7 @@ def test_recipe():
     solver = cfg.SOLVER
     assert (solver.OPTIMIZER, solver.BASE_LR, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM) == ("AdamW", 2e-4, 1e-4, 0)
     assert (solver.MAX_ITER, solver.IMS_PER_BATCH, solver.REFERENCE_WORLD_SIZE, solver.WARMUP_ITERS) == (80000, 4, 4, 0)
-    assert (solver.CLIP_MULTIPLIER, solver.LR_SCHEDULER_NAME) == (0.01, "WarmupCosineLR")
+    assert (solver.PRETRAINED_MULTIPLIER, solver.LR_SCHEDULER_NAME) == (0.01, "WarmupCosineLR")
     clip = solver.CLIP_GRADIENTS
     assert (clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE) == (True, "full_model", 0.01, 2)
     assert (cfg.MODEL.CATSEG.POOLING_SIZES, cfg.MODEL.CATSEG.TEST_POOLING_SIZES) == ([2, 2], [1, 1])

@@ -27,7 +27,7 @@ def test_catseg_trains_and_evaluates(arguments, tmp_path):
     trained = json.loads((out / "toy_test_results.json").read_text())
     assert trained["images"] == 7 and 0 <= trained["scores"]["mIoU"] <= 100
     log = (out / "log.txt").read_text()
-    assert "clip" in log and "weight decay" in log  # the table of groups
+    assert "pretrained" in log and "weight decay" in log  # the table of groups
     state = torch.load(out / "model_final.pth", weights_only=True)
     assert state["trainer"]["draws"] == 8
 

@@ -32,13 +32,13 @@ def test_groups(tmp_path):
     assert rates == {
         "model": (2e-4, 1e-4),
         "model, normalisation": (2e-4, 0.0),
-        "clip": (2e-4 * 0.01, 1e-4),
-        "clip, normalisation": (2e-4 * 0.01, 0.0),
+        "pretrained": (2e-4 * 0.01, 1e-4),
+        "pretrained, normalisation": (2e-4 * 0.01, 0.0),
     }
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     members = {name: {names[id(p)] for p in group["params"]} for name, group in groups.items()}
-    assert members["clip"] == {"clip.0.weight", "clip.0.bias"}
-    assert members["clip, normalisation"] == {"clip.1.weight", "clip.1.bias"}
+    assert members["pretrained"] == {"clip.0.weight", "clip.0.bias"}
+    assert members["pretrained, normalisation"] == {"clip.1.weight", "clip.1.bias"}
     assert members["model, normalisation"] == {f"head.{i}.{kind}" for i in (1, 2) for kind in ("weight", "bias")}
     assert {"padding_tokens", "head.0.bias", "clipper.weight"} <= members["model"]
     assert sum(len(group["params"]) for group in groups.values()) == len(names) - 1  # all but the frozen one, once
@@ -50,8 +50,8 @@ def test_table_names_every_group(tmp_path):
         "group",
         "model",
         "model, normalisation",
-        "clip",
-        "clip, normalisation",
+        "pretrained",
+        "pretrained, normalisation",
         "frozen",
     ]
 

@@ -64,6 +64,34 @@ class CropPainter:
             nouns.append(noun)
         return finish(image, self.rng), [*nouns, len(self.world.nouns) + stuff]
 
+    def mosaic(self, cells: int, across: int, patch: int) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+        """Lays captioned crops side by side; what is known is which crop a patch belongs to, not what it shows.
+
+        Args:
+            cells: crops per row and per column.
+            across: patches per row and per column.
+            patch: side of a patch in pixels.
+
+        Returns:
+            image: (across * patch, across * patch, 3) uint8 RGB; regions: (across, across) uint8, number of the crop;
+            names: the class ids of each crop.
+        """
+        edges = np.round(np.linspace(0, across, cells + 1)).astype(int)
+        image = np.empty((across * patch, across * patch, 3), np.uint8)
+        regions = np.empty((across, across), np.uint8)
+        names = []
+        spans = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        for rows in spans:
+            for columns in spans:
+                height, width = (patch * (s.stop - s.start) for s in (rows, columns))
+                objects = int(self.rng.choice(3, p=(0.1, 0.8, 0.1)))
+                crop, present = self.crop(max(height, width), objects, 1.0)
+                pixels = tuple(slice(patch * s.start, patch * s.stop) for s in (rows, columns))
+                image[pixels] = crop[:height, :width]
+                regions[rows, columns] = len(names)
+                names.append(present)
+        return image, regions, names
+
 
 def _slots(objects: int, rng: np.random.Generator) -> list[tuple[float, float, float]]:
     """Places (x, y, side) in 0..1 for the objects: one fills the crop, more share a grid."""

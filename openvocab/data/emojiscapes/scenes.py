@@ -21,7 +21,8 @@ class Scene(NamedTuple):
 
     Attributes:
         world: "mini".
-        split: any string; "train" shows base nouns only, every other split shows base and novel nouns equally often.
+        split: any string; "train" shows base nouns only, "clip" all nouns alike, every other split base and novel nouns
+            equally often (a single novel noun four times as often as a single base noun).
         styles: drawing styles to choose from.
         index: number within the split.
         size: side in pixels.
@@ -122,6 +123,8 @@ def _nouns(world_: World, split: str, count: int, rng: np.random.Generator) -> l
     base, novel = _noun_pools(world_)
     if split == "train":
         return [int(n) for n in rng.choice(base, count)]
+    if split == "clip":
+        return [int(n) for n in rng.integers(len(world_.nouns), size=count)]
     return [int(rng.choice(novel if rng.random() < 0.5 else base)) for _ in range(count)]
 
 

@@ -1,0 +1,221 @@
+"""What every method has in common: words that travel with the input, labels that are checked, answers of a wanted size.
+
+Shape letters: B images, T text classes, h x w image pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from openvocab.inference.sliding_window import best_channel, resize
+from openvocab.vocab.sampling import sample_vocabulary
+from openvocab.vocab.templates import templates
+from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary, named_vocabulary
+
+OUTPUTS = ("sem_seg", "labels")
+
+
+@dataclass(frozen=True)
+class VocabularyOptions:
+    """Where words come from when an input brings none, and what is done with them.
+
+    Attributes:
+        train: words of training, or None.
+        test: words of evaluation, or None.
+        templates: P prompt templates.
+        synonyms: rule for vocabularies that are not given with the input.
+        train_sample: words per training batch; 0 = all.
+    """
+
+    train: Vocabulary | None
+    test: Vocabulary | None
+    templates: tuple[str, ...]
+    synonyms: str
+    train_sample: int
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "VocabularyOptions":
+        """Reads MODEL.VOCABULARY.
+
+        Args:
+            cfg: with the keys of `openvocab.config`.
+
+        Raises:
+            ValueError: an unknown vocabulary, set of templates or rule.
+        """
+        words = cfg.MODEL.VOCABULARY
+        train, test = (named_vocabulary(name).with_synonyms(words.SYNONYMS) if name else None
+                       for name in (words.TRAIN, words.TEST))
+        return cls(train, test, templates(words.TEMPLATES), words.SYNONYMS, words.TRAIN_SAMPLE)
+
+
+class OpenVocabularyModel(nn.Module):
+    """Base of the methods: a subclass computes losses from checked labels, and probabilities for one vocabulary.
+
+    Args:
+        vocabulary: default words and how words are used.
+        ignore_label: of pixels without a class.
+        output: "sem_seg" for probabilities, "labels" for label maps.
+
+    Raises:
+        ValueError: unknown output.
+    """
+
+    def __init__(self, vocabulary: VocabularyOptions, ignore_label: int, output: str):
+        super().__init__()
+        if output not in OUTPUTS:
+            raise ValueError(f"output: got {output!r}, expected one of {OUTPUTS} (TEST.OUTPUT)")
+        self.vocabulary = vocabulary
+        self.ignore_label = ignore_label
+        self.output = output
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return next(self.parameters()).device
+
+    def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor], vocabulary: Vocabulary) -> dict[str, Tensor]:
+        """Computes the training losses.
+
+        Args:
+            images: B of (3, h, w), RGB in 0..255, on the CPU or the model's device.
+            labels: B of (h, w) int64, 0..T - 1 or `ignore_label`, on the model's device.
+            vocabulary: T words.
+
+        Returns:
+            Names and scalars.
+        """
+        raise NotImplementedError
+
+    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
+                vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
+        """Computes the probabilities of every word.
+
+        Args:
+            images: B of (3, h, w), RGB in 0..255.
+            sizes: height and width wanted, for each image.
+            vocabularies: for each image.
+
+        Returns:
+            B maps (T, h', w') that a bilinear resize brings to the wanted size.
+        """
+        raise NotImplementedError
+
+    def set_default_vocabulary(self, vocabulary: Vocabulary | Sequence[str], training: bool = False) -> None:
+        """Sets the words for inputs that bring none; they take precedence over the config's.
+
+        Args:
+            vocabulary: of a dataset; the config's synonym rule is applied to it.
+            training: whether it is for training or for evaluation. They are kept apart, so that an evaluation in
+                between does not change what is trained.
+        """
+        words = as_vocabulary(vocabulary).with_synonyms(self.vocabulary.synonyms)
+        self.vocabulary = replace(self.vocabulary, **{"train" if training else "test": words})
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+        """Segments images, or computes the training loss.
+
+        Args:
+            batched_inputs: B dicts with "image" (3, h, w), RGB in 0..255, uint8 or floating point; optional "height"
+                and "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words;
+                in training "sem_seg" (h, w) int64.
+
+        Returns:
+            In training {"loss_sem_seg": scalar}. In evaluation one dict per image: "sem_seg" (T, height, width)
+            probabilities in 0..1, or "labels" (height, width) int64 class indices and "scores" (height, width)
+            probabilities of the chosen channel. Both float32.
+
+        Raises:
+            ValueError: an input of another shape, no vocabulary, more than one in a training batch, or labels that no
+                word stands for.
+        """
+        images = [_check_image(item["image"]) for item in batched_inputs]
+        vocabularies = [self._vocabulary_of(item) for item in batched_inputs]
+        if self.training:
+            return self.losses(images, *self._targets(batched_inputs, vocabularies))
+        sizes = [(item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
+                 for item, image in zip(batched_inputs, images)]
+        maps = self.predict(images, sizes, vocabularies)
+        return [self._answer(*triple) for triple in zip(maps, sizes, vocabularies, strict=True)]
+
+    def _answer(self, probabilities: Tensor, size: tuple[int, int], vocabulary: Vocabulary) -> dict[str, Tensor]:
+        if self.output == "sem_seg":
+            return {"sem_seg": resize(probabilities[None], size)[0]}
+        labels, scores = best_channel(probabilities, size)
+        if vocabulary.channel_to_class is not None:
+            labels = torch.tensor(vocabulary.channel_to_class, device=labels.device)[labels]
+        return {"labels": labels, "scores": scores}
+
+    def _vocabulary_of(self, item: dict[str, Any]) -> Vocabulary:
+        if item.get("vocabulary") is not None:
+            return as_vocabulary(item["vocabulary"])
+        default = self.vocabulary.train if self.training else self.vocabulary.test
+        if default is None:
+            mode, key = ("training", "TRAIN") if self.training else ("evaluation", "TEST")
+            raise ValueError(f"vocabulary: got none for {mode}, expected one in the input dict, by "
+                             f"set_default_vocabulary or in MODEL.VOCABULARY.{key}")
+        return default
+
+    def _targets(self, batched_inputs: list[dict[str, Any]],
+                 vocabularies: list[Vocabulary]) -> tuple[list[Tensor], Vocabulary]:
+        if len(set(vocabularies)) != 1:
+            raise ValueError(f"vocabulary: got {len(set(vocabularies))} in one training batch, expected one")
+        vocabulary = vocabularies[0]
+        labels = [self._label_of(item, vocabulary) for item in batched_inputs]
+        if 0 < self.vocabulary.train_sample < len(vocabulary):
+            return self._sampled(vocabulary, labels)
+        return labels, vocabulary
+
+    def _sampled(self, vocabulary: Vocabulary, labels: list[Tensor]) -> tuple[list[Tensor], Vocabulary]:
+        present = torch.cat([label.unique() for label in labels]).tolist()
+        classes = sample_vocabulary(
+            set(present) - {self.ignore_label}, len(vocabulary), self.vocabulary.train_sample)
+        place = torch.full((len(vocabulary),), self.ignore_label, device=self.device)
+        place[classes] = torch.arange(len(classes), device=self.device)
+        labels = [torch.where(label == self.ignore_label, label, place[label.clamp(0, len(vocabulary) - 1)])
+                  for label in labels]
+        words = replace(vocabulary, entries=tuple(vocabulary.entries[index] for index in classes),
+                        names=tuple(vocabulary.names[index] for index in classes))
+        return labels, words
+
+    def _label_of(self, item: dict[str, Any], vocabulary: Vocabulary) -> Tensor:
+        if "sem_seg" not in item or item["sem_seg"].shape != item["image"].shape[-2:]:
+            got = tuple(item["sem_seg"].shape) if "sem_seg" in item else "none"
+            size = tuple(item["image"].shape[-2:])
+            raise ValueError(f"sem_seg: got {got}, expected labels of the image's size {size}")
+        if vocabulary.channel_to_class is not None:
+            raise ValueError("vocabulary: got one with channel_to_class, expected one channel per class in training")
+        if 0 <= self.ignore_label < len(vocabulary):
+            raise ValueError(f"vocabulary: got {len(vocabulary)} words, but label {self.ignore_label} means 'ignored'; "
+                             "expected MODEL.SEM_SEG_HEAD.IGNORE_VALUE outside the classes")
+        label = item["sem_seg"].to(self.device, torch.long)
+        check_labels(label, len(vocabulary), self.ignore_label)
+        return label
+
+
+def check_labels(label: Tensor, classes: int, ignore_label: int) -> None:
+    """Refuses labels that no class stands for.
+
+    Args:
+        label: (h, w) int64.
+        classes: T.
+        ignore_label: the one value allowed outside 0..T - 1.
+
+    Raises:
+        ValueError: names the values and T.
+    """
+    wrong = (label != ignore_label) & ((label < 0) | (label >= classes))
+    if bool(wrong.any()):
+        values = label[wrong].unique().tolist()
+        raise ValueError(f"sem_seg: got labels {values[:10]}, expected 0..{classes - 1} (T = {classes} words) or the "
+                         f"ignore label {ignore_label}")
+
+
+def _check_image(image: Tensor) -> Tensor:
+    if image.dim() != 3 or len(image) != 3 or not image.numel():
+        raise ValueError(f"image: got shape {tuple(image.shape)}, expected (3, h, w)")
+    return image
