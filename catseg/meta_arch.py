@@ -103,15 +103,22 @@ class CATSeg(OpenVocabularyModel):
             "output": cfg.TEST.OUTPUT,
         }
 
-    def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor], vocabulary: Vocabulary) -> dict[str, Tensor]:
+    def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
+               vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
         """Computes the training loss; see `OpenVocabularyModel.losses` for the arguments.
 
         Returns:
             {"loss_sem_seg": scalar}.
+
+        Raises:
+            ValueError: more than one vocabulary in the batch.
         """
+        if len(set(vocabularies)) != 1:
+            raise ValueError(f"vocabulary: got {len(set(vocabularies))} in one training batch, expected one")
         size = (self.input_size, self.input_size)
         views = torch.cat([resize(self._normalized(image)[None], size) for image in images])
-        logits = self.sem_seg_head(self.encode_images(views), self.clip.text(vocabulary, self.vocabulary.templates))
+        text = self.clip.text(vocabularies[0], self.vocabulary.templates)
+        logits = self.sem_seg_head(self.encode_images(views), text)
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
 
     def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],

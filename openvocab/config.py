@@ -24,10 +24,13 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all
 
     cfg.SOLVER.OPTIMIZER = "AdamW"
+    cfg.SOLVER.POLYNOMIAL_POWER = 0.9  # of LR_SCHEDULER_NAME "WarmupPolynomialLR"
     cfg.SOLVER.PRETRAINED_MULTIPLIER = 0.01  # learning rate of CLIP or another backbone relative to BASE_LR
 
     cfg.INPUT.FORMAT = "RGB"  # Detectron2's default is BGR; every model here takes RGB
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # share of the crop that one class may fill; 1.0 = no constraint
+    cfg.INPUT.LONG_SIDE_TRAIN = []  # pixels, (least, greatest); where given, instead of MIN_SIZE_TRAIN
+    cfg.INPUT.PADDING = 128  # value of the pixels that fill an image up to the crop
     cfg.INPUT.COLOR_JITTER = True  # SSD photometric distortion in training
     cfg.INPUT.SIZE_DIVISIBILITY = 32  # pixels; evaluation without sliding window pads to a multiple
 

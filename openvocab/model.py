@@ -78,13 +78,14 @@ class OpenVocabularyModel(nn.Module):
         """Where the model lives."""
         return next(self.parameters()).device
 
-    def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor], vocabulary: Vocabulary) -> dict[str, Tensor]:
+    def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
+               vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
         """Computes the training losses.
 
         Args:
             images: B of (3, h, w), RGB in 0..255, on the CPU or the model's device.
             labels: B of (h, w) int64, 0..T - 1 or `ignore_label`, on the model's device.
-            vocabulary: T words.
+            vocabularies: for each image, T words.
 
         Returns:
             Names and scalars.
@@ -130,8 +131,8 @@ class OpenVocabularyModel(nn.Module):
             probabilities of the chosen channel. Both float32.
 
         Raises:
-            ValueError: an input of another shape, no vocabulary, more than one in a training batch, or labels that no
-                word stands for.
+            ValueError: an input of another shape, no vocabulary, labels that no word stands for, or what the method
+                refuses.
         """
         images = [_check_image(item["image"]) for item in batched_inputs]
         vocabularies = [self._vocabulary_of(item) for item in batched_inputs]
@@ -161,14 +162,12 @@ class OpenVocabularyModel(nn.Module):
         return default
 
     def _targets(self, batched_inputs: list[dict[str, Any]],
-                 vocabularies: list[Vocabulary]) -> tuple[list[Tensor], Vocabulary]:
-        if len(set(vocabularies)) != 1:
-            raise ValueError(f"vocabulary: got {len(set(vocabularies))} in one training batch, expected one")
-        vocabulary = vocabularies[0]
-        labels = [self._label_of(item, vocabulary) for item in batched_inputs]
-        if 0 < self.vocabulary.train_sample < len(vocabulary):
-            return self._sampled(vocabulary, labels)
-        return labels, vocabulary
+                 vocabularies: list[Vocabulary]) -> tuple[list[Tensor], list[Vocabulary]]:
+        labels = [self._label_of(*pair) for pair in zip(batched_inputs, vocabularies)]
+        if len(set(vocabularies)) == 1 and 0 < self.vocabulary.train_sample < len(vocabularies[0]):
+            labels, vocabulary = self._sampled(vocabularies[0], labels)
+            return labels, [vocabulary] * len(labels)
+        return labels, vocabularies
 
     def _sampled(self, vocabulary: Vocabulary, labels: list[Tensor]) -> tuple[list[Tensor], Vocabulary]:
         present = torch.cat([label.unique() for label in labels]).tolist()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 CATSEG_OUTPUT_BUDGET = 2e-5  # of max |golden|
+LSEG_OUTPUT_BUDGET = 5e-5  # the same
 GRADIENT_NORM_BUDGET = 5e-4  # relative
 GRADIENT_NOISE = 1e-9  # gradient norms below are rounding noise
 

@@ -30,7 +30,7 @@ ORDER = tuple(LAYERS)
 THIRD_PARTY = {
     "bottom": {"torch", "fvcore", "triton"},
     "clip": {"torch", "numpy", "fvcore", "open_clip", "safetensors"},
-    "methods": {"torch", "numpy", "fvcore", "triton",
+    "methods": {"torch", "numpy", "fvcore", "triton", "timm", "torchvision",
                 "detectron2.config", "detectron2.layers", "detectron2.modeling", "detectron2.structures"},
 }
 # These need none at all: they are used before anything is installed, or where torch must not be loaded.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from openvocab.clip.image_encoder import ImageEncoder
-from openvocab.clip.spec import clip_spec, own_configs
+from openvocab.clip.spec import clip_spec, own_configs, text_spec
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.clip.weights import expand_token_table, read_state
 
@@ -28,7 +28,7 @@ class Clip(nn.Module):
         super().__init__()
         self.spec = clip_spec(name)
         self.visual = ImageEncoder(self.spec)
-        self.text = TextEncoder(self.spec)
+        self.text = TextEncoder(self.spec.text)
         self.logit_scale = nn.Parameter(torch.full((), math.log(1 / 0.07)))
 
 
@@ -48,8 +48,48 @@ def build_clip(name: str, pretrained: str = "") -> Clip:
         FileNotFoundError: `pretrained` looks like a path, but there is no such file.
     """
     clip = Clip(name)
-    if not pretrained:
-        return clip
+    if pretrained:
+        _load(clip, pretrained_state(name, pretrained, clip.spec.text.vocab_size), name, pretrained)
+    return clip
+
+
+def build_text_encoder(name: str, pretrained: str = "") -> TextEncoder:
+    """Builds the text tower alone; the image tower may be any that open_clip knows.
+
+    Args:
+        name: as in `build_clip`, or a CLIP with a ResNet ("RN50x16-quickgelu").
+        pretrained: as in `build_clip`.
+
+    Returns:
+        The text tower, in float32, on the current default device.
+
+    Raises:
+        ValueError: as `build_clip`.
+        FileNotFoundError: as `build_clip`.
+    """
+    text = TextEncoder(text_spec(name))
+    if pretrained:
+        state = pretrained_state(name, pretrained, text.spec.vocab_size)
+        own = {key.removeprefix("text."): value for key, value in state.items() if key.startswith("text.")}
+        _load(text, own, name, pretrained)
+    return text
+
+
+def pretrained_state(name: str, pretrained: str, vocab_size: int) -> dict[str, Tensor]:
+    """Reads pretrained weights under our names.
+
+    Args:
+        name: of the CLIP model.
+        pretrained: a file in open_clip's format, or a tag of open_clip, which may download.
+        vocab_size: rows of the token table.
+
+    Returns:
+        Names and tensors of `Clip`, in float32.
+
+    Raises:
+        ValueError: as `build_clip`.
+        FileNotFoundError: as `build_clip`.
+    """
     path = Path(pretrained)
     if path.is_file():
         state = read_state(path)
@@ -57,13 +97,7 @@ def build_clip(name: str, pretrained: str = "") -> Clip:
         raise FileNotFoundError(f"pretrained: there is no file {pretrained}")
     else:
         state = state_of_tag(name, pretrained)
-    try:
-        clip.load_state_dict(expand_token_table(from_open_clip(state), clip.spec.vocab_size))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"pretrained: {pretrained} does not fit CLIP {name}: {reason}") from error
-    logger.info("CLIP %s: weights from %s", name, pretrained)
-    return clip
+    return expand_token_table(from_open_clip(state), vocab_size)
 
 
 def state_of_tag(name: str, tag: str) -> dict[str, Tensor]:
@@ -84,7 +118,7 @@ def state_of_tag(name: str, tag: str) -> dict[str, Tensor]:
         raise ValueError(f"pretrained: got {tag!r}, expected a file or one of {known} for {name} "
                          "(MODEL.CLIP.PRETRAINED)")
     quick_gelu = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
-    if quick_gelu != clip_spec(name).quick_gelu:
+    if quick_gelu != text_spec(name).quick_gelu:
         hint = f"{name}-quickgelu" if quick_gelu else name.removesuffix("-quickgelu")
         raise ValueError(f"pretrained: {tag!r} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, "
                          f"but {name} computes the other; expected MODEL.CLIP.NAME {hint}")
@@ -113,3 +147,12 @@ def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             renamed[target] = value
     return renamed
+
+
+def _load(module: nn.Module, state: Mapping[str, Tensor], name: str, pretrained: str) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"pretrained: {pretrained} does not fit CLIP {name}: {reason}") from error
+    logger.info("CLIP %s: weights from %s", name, pretrained)

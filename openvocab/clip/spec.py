@@ -17,6 +17,33 @@ TEXT_KEYS = frozenset({"context_length", "vocab_size", "width", "heads", "layers
 
 
 @dataclass(frozen=True)
+class TextSpec:
+    """Sizes of the text tower of a CLIP model.
+
+    Attributes:
+        name: of the CLIP model.
+        embed_dim: C, width of the joint image-text space.
+        width: channels of the transformer.
+        layers: its blocks.
+        heads: its attention heads.
+        mlp_width: hidden channels of its MLPs.
+        context_length: tokens, start and end token included.
+        vocab_size: rows of the token table.
+        quick_gelu: QuickGELU (OpenAI's weights) instead of the exact GELU.
+    """
+
+    name: str
+    embed_dim: int
+    width: int
+    layers: int
+    heads: int
+    mlp_width: int
+    context_length: int
+    vocab_size: int
+    quick_gelu: bool
+
+
+@dataclass(frozen=True)
 class ClipSpec:
     """Sizes of one CLIP model with a vision transformer.
 
@@ -29,12 +56,7 @@ class ClipSpec:
         heads: attention heads of the vision transformer.
         mlp_width: hidden channels of its MLPs.
         embed_dim: C, width of the joint image-text space.
-        text_width: channels of the text transformer.
-        text_layers: blocks of the text transformer.
-        text_heads: attention heads of the text transformer.
-        text_mlp_width: hidden channels of its MLPs.
-        context_length: tokens, start and end token included.
-        vocab_size: rows of the token table.
+        text: sizes of the text tower.
         quick_gelu: QuickGELU (OpenAI's weights) instead of the exact GELU.
         mean: per channel, RGB on a scale of 0..255.
         std: per channel, RGB on a scale of 0..255.
@@ -48,12 +70,7 @@ class ClipSpec:
     heads: int
     mlp_width: int
     embed_dim: int
-    text_width: int
-    text_layers: int
-    text_heads: int
-    text_mlp_width: int
-    context_length: int
-    vocab_size: int
+    text: TextSpec
     quick_gelu: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -80,14 +97,10 @@ def clip_spec(name: str) -> ClipSpec:
         >>> clip_spec("ViT-B-16-quickgelu").embed_dim
         512
     """
-    own = own_configs()
-    config = json.loads(own[name].read_text(encoding="utf-8")) if name in own else open_clip.get_model_config(name)
-    if config is None:
-        near = difflib.get_close_matches(name, [*own, *open_clip.list_models()], n=4, cutoff=0.5)
-        raise ValueError(f"name: got {name!r}, expected a CLIP of open_clip or of {CONFIG_FOLDER}, such as {near}")
-    vision, text = config["vision_cfg"], config["text_cfg"]
+    config = _read_config(name)
+    vision = config["vision_cfg"]
     check_is_plain_clip(name, config)
-    mlp_ratio, text_mlp_ratio = vision.get("mlp_ratio", 4.0), text.get("mlp_ratio", 4.0)
+    mlp_ratio = vision.get("mlp_ratio", 4.0)
     return ClipSpec(
         name=name,
         image_size=vision["image_size"],
@@ -97,16 +110,50 @@ def clip_spec(name: str) -> ClipSpec:
         heads=vision["width"] // vision.get("head_width", 64),
         mlp_width=int(vision["width"] * mlp_ratio),
         embed_dim=config["embed_dim"],
-        text_width=text["width"],
-        text_layers=text["layers"],
-        text_heads=text["heads"],
-        text_mlp_width=int(text["width"] * text_mlp_ratio),
-        context_length=text["context_length"],
-        vocab_size=text["vocab_size"],
+        text=text_spec(name),
         quick_gelu=config.get("quick_gelu", False),
         mean=tuple(255 * value for value in open_clip.OPENAI_DATASET_MEAN),
         std=tuple(255 * value for value in open_clip.OPENAI_DATASET_STD),
     )
+
+
+def text_spec(name: str) -> TextSpec:
+    """Reads the sizes of a CLIP's text tower, whatever its image tower is.
+
+    Args:
+        name: open_clip's name ("ViT-B-32-quickgelu", "RN50x16-quickgelu") or one of our own.
+
+    Returns:
+        The sizes.
+
+    Raises:
+        ValueError: unknown name, or a text tower that is not CLIP's.
+    """
+    config = _read_config(name)
+    text = config["text_cfg"]
+    odd = sorted(text.keys() - TEXT_KEYS)
+    if odd:
+        raise ValueError(f"name: got {name!r}, expected CLIP's text transformer, but its configuration sets {odd}")
+    return TextSpec(
+        name=name,
+        embed_dim=config["embed_dim"],
+        width=text["width"],
+        layers=text["layers"],
+        heads=text["heads"],
+        mlp_width=int(text["width"] * text.get("mlp_ratio", 4.0)),
+        context_length=text["context_length"],
+        vocab_size=text["vocab_size"],
+        quick_gelu=config.get("quick_gelu", False),
+    )
+
+
+def _read_config(name: str) -> dict[str, Any]:
+    own = own_configs()
+    config = json.loads(own[name].read_text(encoding="utf-8")) if name in own else open_clip.get_model_config(name)
+    if config is None:
+        near = difflib.get_close_matches(name, [*own, *open_clip.list_models()], n=4, cutoff=0.5)
+        raise ValueError(f"name: got {name!r}, expected a CLIP of open_clip or of {CONFIG_FOLDER}, such as {near}")
+    return config
 
 
 def check_is_plain_clip(name: str, config: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openvocab.clip.blocks import Transformer
-from openvocab.clip.spec import ClipSpec
+from openvocab.clip.spec import TextSpec
 from openvocab.interfaces import TextFeatures
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -30,18 +30,18 @@ class TextEncoder(nn.Module):
         spec: sizes.
     """
 
-    def __init__(self, spec: ClipSpec):
+    def __init__(self, spec: TextSpec):
         super().__init__()
         self.spec = spec
-        self.token_embedding = nn.Embedding(spec.vocab_size, spec.text_width)
-        self.positional_embedding = nn.Parameter(torch.empty(spec.context_length, spec.text_width))
+        self.token_embedding = nn.Embedding(spec.vocab_size, spec.width)
+        self.positional_embedding = nn.Parameter(torch.empty(spec.context_length, spec.width))
         self.transformer = Transformer(
-            spec.text_width, spec.text_layers, spec.text_heads, spec.text_mlp_width, spec.quick_gelu)
-        self.ln_final = nn.LayerNorm(spec.text_width)
-        self.text_projection = nn.Parameter(torch.empty(spec.text_width, spec.embed_dim))
+            spec.width, spec.layers, spec.heads, spec.mlp_width, spec.quick_gelu)
+        self.ln_final = nn.LayerNorm(spec.width)
+        self.text_projection = nn.Parameter(torch.empty(spec.width, spec.embed_dim))
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
-        nn.init.normal_(self.text_projection, std=spec.text_width**-0.5)
+        nn.init.normal_(self.text_projection, std=spec.width**-0.5)
         self._tokenizer = open_clip.SimpleTokenizer(context_length=spec.context_length)
         self._cache: OrderedDict[Hashable, Tensor] = OrderedDict()
 

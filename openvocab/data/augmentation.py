@@ -63,6 +63,38 @@ class LabelSafeResizeShortestEdge(T.ResizeShortestEdge):
         return resize
 
 
+class ResizeLongEdge(T.Augmentation):
+    """Resizes the long edge to a random number of pixels, the short one in proportion."""
+
+    def __init__(self, least: int, greatest: int) -> None:
+        """Sets the range.
+
+        Args:
+            least: pixels of the long edge.
+            greatest: pixels of the long edge, inclusive.
+
+        Raises:
+            ValueError: not 1 <= least <= greatest.
+        """
+        if not 1 <= least <= greatest:
+            raise ValueError(f"INPUT.LONG_SIDE_TRAIN: got {least} and {greatest}, expected 1 <= least <= greatest")
+        self.least, self.greatest = least, greatest
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Draws the size.
+
+        Args:
+            image: (h, w, 3).
+
+        Returns:
+            The resize.
+        """
+        height, width = image.shape[:2]
+        scale = np.random.randint(self.least, self.greatest + 1) / max(height, width)
+        size = (max(1, int(side * scale + 0.5)) for side in (height, width))
+        return LabelSafeResizeTransform(height, width, *size, Image.BILINEAR)
+
+
 class SSDColorTransform(T.Transform):
     """One fixed photometric distortion of an RGB image; labels stay as they are."""
 

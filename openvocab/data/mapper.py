@@ -9,14 +9,15 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
-from openvocab.data.augmentation import LabelSafeResizeShortestEdge, SSDColorAugmentation, seeded_augmentation
+from openvocab.data.augmentation import (
+    LabelSafeResizeShortestEdge,
+    ResizeLongEdge,
+    SSDColorAugmentation,
+    seeded_augmentation,
+)
 from openvocab.data.reading import check_labels, label_name, read_image, read_pair
 
 logger = logging.getLogger(__name__)
-
-IMAGE_PADDING = 128
-"""Grey; only images whose short side is below the crop size are padded at all."""
-
 
 class SemSegTrainMapper:
     """Short side to size, random crop, colour jitter, flip, padding to the crop size; image and labels always alike.
@@ -34,6 +35,7 @@ class SemSegTrainMapper:
         ignore_label: int,
         target_ignore_label: int,
         pad_to: tuple[int, int] | None = None,
+        padding: int = 0,
     ) -> None:
         """Collects the parts.
 
@@ -44,6 +46,7 @@ class SemSegTrainMapper:
             ignore_label: the dataset's.
             target_ignore_label: the label that the model's loss takes as ignored.
             pad_to: (h, w) in pixels, or None for no padding.
+            padding: value of the pixels that are added.
         """
         self.augmentations = T.AugmentationList(list(augmentations))
         self.seed = seed
@@ -51,13 +54,15 @@ class SemSegTrainMapper:
         self.ignore_label = ignore_label
         self.target_ignore_label = target_ignore_label
         self.pad_to = pad_to
+        self.padding = padding
 
     @classmethod
     def from_config(cls, cfg: CfgNode, metadata: Any, seed: int) -> "SemSegTrainMapper":
         """Reads INPUT.* and the metadata of the training set.
 
         Args:
-            cfg: INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, CROP, COLOR_JITTER, RANDOM_FLIP; DATALOADER.MAPPER_SEED;
+            cfg: INPUT.MIN_SIZE_TRAIN, MAX_SIZE_TRAIN, LONG_SIDE_TRAIN, CROP, PADDING, COLOR_JITTER, RANDOM_FLIP;
+                DATALOADER.MAPPER_SEED;
                 MODEL.SEM_SEG_HEAD.IGNORE_VALUE.
             metadata: of the dataset: stuff_classes and ignore_label.
             seed: used where DATALOADER.MAPPER_SEED is -1.
@@ -82,6 +87,7 @@ class SemSegTrainMapper:
             ignore_label=metadata.ignore_label,
             target_ignore_label=target_ignore,
             pad_to=(int(crop.SIZE[0]), int(crop.SIZE[1])) if crop.ENABLED else None,
+            padding=cfg.INPUT.PADDING,
         )
 
     def __call__(self, draw: int, dataset_dict: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +127,7 @@ class SemSegTrainMapper:
         bottom, right = (max(0, side - have) for side, have in zip(self.pad_to, labels.shape, strict=True))
         if not bottom and not right:
             return image, labels
-        image = np.pad(image, ((0, bottom), (0, right), (0, 0)), constant_values=IMAGE_PADDING)
+        image = np.pad(image, ((0, bottom), (0, right), (0, 0)), constant_values=self.padding)
         return image, np.pad(labels, ((0, bottom), (0, right)), constant_values=self.ignore_label)
 
 
@@ -181,11 +187,7 @@ def training_augmentations(cfg: CfgNode, ignore_label: int) -> list[T.Augmentati
         ValueError: INPUT.CROP.TYPE is not "absolute", or INPUT.RANDOM_FLIP is unknown.
     """
     crop = cfg.INPUT.CROP
-    augmentations: list[T.Augmentation] = [
-        LabelSafeResizeShortestEdge(
-            cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
-        )
-    ]
+    augmentations: list[T.Augmentation] = [_training_resize(cfg)]
     if crop.ENABLED:
         if crop.TYPE != "absolute":
             raise ValueError(f"INPUT.CROP.TYPE: got {crop.TYPE!r}, expected 'absolute' (batches need one size)")
@@ -199,6 +201,13 @@ def training_augmentations(cfg: CfgNode, ignore_label: int) -> list[T.Augmentati
     elif cfg.INPUT.RANDOM_FLIP != "none":
         raise ValueError(f"INPUT.RANDOM_FLIP: got {cfg.INPUT.RANDOM_FLIP!r}, expected 'horizontal' or 'none'")
     return augmentations
+
+
+def _training_resize(cfg: CfgNode) -> T.Augmentation:
+    if cfg.INPUT.LONG_SIDE_TRAIN:
+        return ResizeLongEdge(*cfg.INPUT.LONG_SIDE_TRAIN)
+    return LabelSafeResizeShortestEdge(
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
 
 
 def _image_tensor(image: np.ndarray) -> torch.Tensor:

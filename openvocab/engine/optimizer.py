@@ -5,8 +5,10 @@ from collections.abc import Iterable
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.solver import build_lr_scheduler
+from detectron2.solver import LRMultiplier, WarmupParamScheduler
+from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
 from detectron2.solver.build import maybe_add_gradient_clipping
+from fvcore.common.param_scheduler import PolynomialDecayParamScheduler
 from torch import nn
 
 logger = logging.getLogger(__name__)
@@ -86,6 +88,28 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     logger.info("optimizer %s\n%s", cfg.SOLVER.OPTIMIZER, group_table(groups, frozen))
     return _add_clipping(cfg, optimizer_class)(groups, lr=cfg.SOLVER.BASE_LR, **arguments)
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    """Builds the schedule: Detectron2's, or "WarmupPolynomialLR", (1 - t) ** SOLVER.POLYNOMIAL_POWER.
+
+    Args:
+        cfg: SOLVER.LR_SCHEDULER_NAME, MAX_ITER, WARMUP_*.
+        optimizer: whose rates are scheduled.
+
+    Returns:
+        The scheduler, stepped once per iteration.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME != "WarmupPolynomialLR":
+        return build_detectron2_scheduler(cfg, optimizer)
+    schedule = WarmupParamScheduler(
+        PolynomialDecayParamScheduler(1.0, solver.POLYNOMIAL_POWER),
+        solver.WARMUP_FACTOR, min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0), solver.WARMUP_METHOD)
+    return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)
 
 
 def group_table(groups: Iterable[dict], frozen: int) -> str:

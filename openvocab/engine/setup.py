@@ -24,10 +24,10 @@ from openvocab.engine.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
-METHODS: Mapping[str, str] = MappingProxyType({"CATSeg": "catseg"})
+METHODS: Mapping[str, str] = MappingProxyType({"CATSeg": "catseg", "LSeg": "lseg"})
 """META_ARCHITECTURE -> module that registers it; `<module>.config` holds `add_<module>_config`."""
 
-LOGGER_NAMES = ("fvcore", "detectron2", "openvocab", "catseg")
+LOGGER_NAMES = ("fvcore", "detectron2", "openvocab", *METHODS.values())
 
 
 def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:

@@ -119,7 +119,7 @@ class Segmenter:
             cfg, name = build_cfg(entry.config, overrides), entry.name
             file = zoo.weights_file(entry, weights)
         cfg.MODEL.DEVICE = str(chosen)
-        cfg.MODEL.CLIP.PRETRAINED = ""  # the checkpoint holds all of CLIP; nothing is to be fetched for it
+        cfg.MODEL.WEIGHTS = str(file)  # it holds the whole model, so nothing is fetched for its parts
         cfg.TEST.OUTPUT = "sem_seg"
         model = build_model(cfg)
         load_weights(model, str(file))

@@ -1,0 +1,34 @@
+"""Training loss: softmax cross-entropy over the words (arXiv 2201.03546, section 3.1).
+
+Shape letters: T classes, h x w pixels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from openvocab.model import check_labels
+
+
+def segmentation_loss(logits: Sequence[Tensor], labels: Sequence[Tensor], ignore_label: int) -> Tensor:
+    """Computes the mean cross-entropy over all labelled pixels of a batch.
+
+    Args:
+        logits: one map (T, h, w) per image; T may differ between images.
+        labels: one map (h, w) int64 per image, 0..T - 1 or `ignore_label`.
+        ignore_label: value of pixels that do not count.
+
+    Returns:
+        Scalar; 0 where no pixel counts.
+
+    Raises:
+        ValueError: a label outside the range.
+    """
+    total, pixels = torch.zeros((), device=labels[0].device, dtype=logits[0].dtype), 0
+    for maps, label in zip(logits, labels, strict=True):
+        check_labels(label, len(maps), ignore_label)
+        total = total + F.cross_entropy(maps[None], label[None], ignore_index=ignore_label, reduction="sum")
+        pixels = pixels + (label != ignore_label).sum()
+    return total / pixels.clamp(min=1)

@@ -1,0 +1,187 @@
+"""LSeg, the whole model (arXiv 2201.03546): stages in the order of the paper's figure.
+
+Shape letters: B images, T classes, C joint width, h x w image pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import META_ARCH_REGISTRY, build_sem_seg_head
+from torch import Tensor, nn
+
+from lseg.checkpoint import from_released, guess_config
+from lseg.image_encoder import STRIDE, build_image_encoder
+from lseg.losses import segmentation_loss
+from lseg.multi_scale import MultiScale, multi_scale_scores
+from openvocab.clip.build import build_text_encoder
+from openvocab.clip.text_encoder import TextEncoder
+from openvocab.inference.sliding_window import resize
+from openvocab.interfaces import TextFeatures
+from openvocab.model import OpenVocabularyModel, VocabularyOptions
+from openvocab.vocab.vocabulary import Vocabulary
+
+
+@META_ARCH_REGISTRY.register()
+class LSeg(OpenVocabularyModel):
+    """Open-vocabulary segmentation by pixel embeddings in CLIP's text space.
+
+    Every pixel gets one of the given words: the scores are a softmax over them. A word such as "other" stands for the
+    rest only as well as CLIP's text encoder understands it.
+
+    Args:
+        backbone: images to four feature maps.
+        sem_seg_head: feature maps and words to logits.
+        text: CLIP's text encoder; frozen.
+        vocabulary: default words and how words are used.
+        ignore_label: of pixels without a class.
+        input_size: pixels; every image is resized to this square, 0 keeps its size.
+        multi_scale: scales and crops of the evaluation, or None for a single view.
+        output: "sem_seg" for probabilities, "labels" for label maps.
+    """
+
+    @configurable
+    def __init__(self, *, backbone: nn.Module, sem_seg_head: nn.Module, text: TextEncoder,
+                 vocabulary: VocabularyOptions, ignore_label: int, input_size: int, multi_scale: MultiScale | None,
+                 output: str):
+        super().__init__(vocabulary, ignore_label, output)
+        if input_size % STRIDE:
+            raise ValueError(f"input_size: got {input_size}, expected a multiple of {STRIDE} (MODEL.LSEG.INPUT_SIZE)")
+        self.backbone = backbone
+        self.sem_seg_head = sem_seg_head
+        self.text = text.requires_grad_(False)
+        self.input_size = input_size
+        self.multi_scale = multi_scale
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Builds the parts that a config describes.
+
+        Args:
+            cfg: with the keys of `openvocab.config` and `lseg.config`.
+
+        Returns:
+            Arguments of the constructor.
+
+        Raises:
+            ValueError: names, sizes or options that do not fit each other.
+        """
+        # A checkpoint is loaded strictly and holds all of the model, so there is nothing to fetch beforehand.
+        fetch = not cfg.MODEL.WEIGHTS
+        own, scale = cfg.MODEL.LSEG, cfg.TEST.MULTI_SCALE
+        backbone = build_image_encoder(
+            own.BACKBONE, own.BACKBONE_PRETRAINED if fetch else "", own.TAPS, own.TAP_DIMS)
+        text = build_text_encoder(cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.PRETRAINED if fetch else "")
+        shape = {f"map{level}": ShapeSpec(channels=channels) for level, channels in enumerate(own.TAP_DIMS)}
+        multi_scale = MultiScale(
+            tuple(scale.SCALES), scale.BASE_SIZE, scale.CROP, scale.STRIDE, scale.FLIP) if scale.ENABLED else None
+        return {
+            "backbone": backbone,
+            "sem_seg_head": build_sem_seg_head(cfg, shape | {"text": ShapeSpec(channels=text.spec.embed_dim)}),
+            "text": text,
+            "vocabulary": VocabularyOptions.from_config(cfg),
+            "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+            "input_size": own.INPUT_SIZE,
+            "multi_scale": multi_scale,
+            "output": cfg.TEST.OUTPUT,
+        }
+
+    def train(self, mode: bool = True) -> "LSeg":
+        """Switches the mode; the text encoder is frozen and keeps the words it has encoded."""
+        super().train(mode)
+        self.text.train(False)
+        return self
+
+    def pixel_embeddings(self, images: Tensor) -> Tensor:
+        """Embeds pixels in the space of `text_embeddings`.
+
+        Args:
+            images: (B, 3, h, w), RGB in 0..255; any size.
+
+        Returns:
+            (B, C, h' / 2, w' / 2), L2-normalised along C; h' and w' are the multiples of 32 nearest to h and w, or
+            MODEL.LSEG.INPUT_SIZE.
+        """
+        return self.sem_seg_head.pixel_embeddings(self.backbone(self._resized(images)))
+
+    def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
+        """Embeds words.
+
+        Args:
+            vocabulary: T words.
+
+        Returns:
+            (T, P, C), L2-normalised along C.
+        """
+        with torch.no_grad():
+            return self.text(vocabulary, self.vocabulary.templates).embeddings
+
+    def logits(self, pixels: Tensor, vocabulary: Vocabulary) -> Tensor:
+        """Compares the pixels of one image with words.
+
+        Args:
+            pixels: (C, h' / 2, w' / 2) from `pixel_embeddings`.
+            vocabulary: T words.
+
+        Returns:
+            (T, h', w').
+        """
+        return self.sem_seg_head(pixels, TextFeatures(self.text_embeddings(vocabulary)))
+
+    def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
+               vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
+        """Computes the training loss; see `OpenVocabularyModel.losses` for the arguments.
+
+        The images of a batch may have words of their own (zero-shot benchmarks), but not sizes of their own.
+
+        Returns:
+            {"loss_sem_seg": scalar}.
+
+        Raises:
+            ValueError: images of different sizes.
+        """
+        sizes = {tuple(image.shape[-2:]) for image in images}
+        if len(sizes) != 1 and not self.input_size:
+            raise ValueError(f"image: got sizes {sorted(sizes)} in one training batch, expected one (INPUT.CROP)")
+        pixels = self.pixel_embeddings(torch.cat([self._resized(image[None]) for image in images]))
+        logits = [resize(self.logits(*pair)[None], tuple(label.shape))[0]
+                  for *pair, label in zip(pixels, vocabularies, labels)]
+        return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label)}
+
+    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
+                vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
+        """Computes probabilities; see `OpenVocabularyModel.predict` for the arguments.
+
+        Returns:
+            B maps (T, height, width): the softmax over the words, float32.
+        """
+        answers = []
+        for image, size, vocabulary in zip(images, sizes, vocabularies):
+            if self.multi_scale is None:
+                scores = self.logits(self.pixel_embeddings(image[None])[0], vocabulary)
+            else:
+                scores = multi_scale_scores(
+                    lambda crop, words=vocabulary: self.logits(self.pixel_embeddings(crop[None])[0], words),
+                    image.to(self.device).float(), self.multi_scale)
+            answers.append(resize(scores[None].float(), size)[0].softmax(dim=0))
+        return answers
+
+    def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Renames the parameters of a released checkpoint; our own pass unchanged. See `lseg.checkpoint`."""
+        return from_released(state)
+
+    def guess_config(self, state: dict[str, Tensor]) -> str | None:
+        """Names the config that a checkpoint belongs to. See `lseg.checkpoint`."""
+        return guess_config(state)
+
+    def _resized(self, images: Tensor) -> Tensor:
+        images = images.to(self.device)
+        images = images if images.is_floating_point() else images.float()
+        return resize(images, self._working_size(*images.shape[-2:]))
+
+    def _working_size(self, height: int, width: int) -> tuple[int, int]:
+        if self.input_size:
+            return self.input_size, self.input_size
+        return tuple(max(STRIDE, STRIDE * round(side / STRIDE)) for side in (height, width))
