@@ -39,7 +39,7 @@ setup(
     license="MIT",
     license_files=["LICENSE", "THIRD_PARTY.md"],
     python_requires=">={}.{}".format(*PREFLIGHT["MIN_PYTHON"]),
-    packages=find_packages(include=["openvocab", "openvocab.*", "catseg", "catseg.*"]),
+    packages=find_packages(include=["openvocab", "openvocab.*", "catseg", "catseg.*", "lseg", "lseg.*"]),
     package_data={"openvocab": ["**/*.json", "weights/*"]},
     # No detectron2: PyPI does not have it under its own name, so `openvocab.preflight` names the command.
     install_requires=[str(requirement) for requirement in PREFLIGHT["REQUIREMENTS"]],

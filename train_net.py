@@ -48,7 +48,7 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     if args.resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file():
         cfg = cfg.clone()
         cfg.defrost()
-        cfg.MODEL.CLIP.PRETRAINED = ""  # the checkpoint holds all of CLIP: nothing to fetch
+        cfg.MODEL.WEIGHTS = cfg.OUTPUT_DIR  # not read; the checkpoint holds the whole model, so nothing is fetched
         cfg.freeze()
     if args.eval_only:
         evaluate(cfg, resume=args.resume)

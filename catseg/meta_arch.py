@@ -18,6 +18,7 @@ from catseg.losses import segmentation_loss
 from openvocab.clip.build import Clip, build_clip
 from openvocab.clip.finetune import set_trainable
 from openvocab.clip.image_encoder import check_taps
+from openvocab.clip.text_encoder import TextEncoder
 from openvocab.inference.sliding_window import make_views, merge_views, pad_to_multiple, resize
 from openvocab.interfaces import ClipFeatures
 from openvocab.model import OpenVocabularyModel, VocabularyOptions
@@ -102,6 +103,11 @@ class CATSeg(OpenVocabularyModel):
             "sliding_window": SlidingWindow(window.SIZE, window.KERNEL, window.STRIDE) if window.ENABLED else None,
             "output": cfg.TEST.OUTPUT,
         }
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """CLIP's text tower."""
+        return self.clip.text
 
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
                vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:

@@ -51,7 +51,7 @@ class LSeg(OpenVocabularyModel):
             raise ValueError(f"input_size: got {input_size}, expected a multiple of {STRIDE} (MODEL.LSEG.INPUT_SIZE)")
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
-        self.text = text.requires_grad_(False)
+        self.text = text.requires_grad_(False).eval()
         self.input_size = input_size
         self.multi_scale = multi_scale
 
@@ -88,10 +88,16 @@ class LSeg(OpenVocabularyModel):
             "output": cfg.TEST.OUTPUT,
         }
 
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """CLIP's text tower, frozen."""
+        return self.text
+
     def train(self, mode: bool = True) -> "LSeg":
         """Switches the mode; the text encoder is frozen and keeps the words it has encoded."""
-        super().train(mode)
-        self.text.train(False)
+        self.training = mode
+        self.backbone.train(mode)
+        self.sem_seg_head.train(mode)
         return self
 
     def pixel_embeddings(self, images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from openvocab.clip.text_encoder import TextEncoder
 from openvocab.inference.sliding_window import best_channel, resize
 from openvocab.vocab.sampling import sample_vocabulary
 from openvocab.vocab.templates import templates
@@ -77,6 +78,11 @@ class OpenVocabularyModel(nn.Module):
     def device(self) -> torch.device:
         """Where the model lives."""
         return next(self.parameters()).device
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """CLIP's text tower."""
+        raise NotImplementedError
 
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
                vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:

@@ -44,6 +44,18 @@ MODEL:
     PAD_LEN: 16
 """
 
+TINY_LSEG = """\
+MODEL:
+  META_ARCHITECTURE: LSeg
+  CLIP: {NAME: emojiscapes-vit-s8}
+  SEM_SEG_HEAD: {NAME: LSegHead}
+  LSEG:
+    BACKBONE: emojiscapes-vit-s8
+    TAPS: [1, 2, 4, 5]
+    TAP_DIMS: [8, 8, 16, 16]
+    FEATURES: 8
+"""
+
 
 def golden_tensor(name: str, shape: Sequence[int]) -> Tensor:
     """Draws the golden value of one parameter.

@@ -38,7 +38,8 @@ def read_labels(dataset_dict: dict[str, Any]) -> np.ndarray:
     """Reads the class indices of a dataset dict exactly as stored: 8 or 16 bits, grey or palette.
 
     Args:
-        dataset_dict: with "scene" or "sem_seg_file_name" (PNG or TIFF).
+        dataset_dict: with "scene" (and "label_table", what each of its 256 labels becomes) or "sem_seg_file_name" (PNG
+            or TIFF).
 
     Returns:
         (h, w) int32; the dataset's ignore label is kept.
@@ -119,4 +120,6 @@ def _open(path: str) -> Image.Image:
 def _render(dataset_dict: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     from openvocab.data.emojiscapes import render_scene  # lazily: drawing needs packages that photographs do not
 
-    return render_scene(dataset_dict["scene"])
+    image, labels = render_scene(dataset_dict["scene"])
+    table = dataset_dict.get("label_table")
+    return image, labels if table is None else np.asarray(table, labels.dtype)[labels]

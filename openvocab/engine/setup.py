@@ -58,8 +58,7 @@ def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     _apply_overrides(cfg, overrides)
-    cfg.MODEL.WEIGHTS = _find_shipped(cfg.MODEL.WEIGHTS)
-    cfg.MODEL.CLIP.PRETRAINED = _find_shipped(cfg.MODEL.CLIP.PRETRAINED)
+    _find_shipped(cfg.MODEL)
     return cfg
 
 
@@ -133,13 +132,16 @@ def _find_config(config_file: str | Path) -> Path:
     return config_path(str(config_file))
 
 
-def _find_shipped(weights: str) -> str:
-    """Replaces the bare file name of weights that ship with the package by their path; leaves everything else."""
+def _find_shipped(node: CfgNode) -> None:
+    """Replaces bare file names of weights that ship with the package by their paths, in place."""
     from openvocab.assets import weights_names, weights_path
 
-    if weights in weights_names() and not Path(weights).exists():
-        return str(weights_path(weights))
-    return weights
+    shipped = weights_names()
+    for key, value in node.items():
+        if isinstance(value, CfgNode):
+            _find_shipped(value)
+        elif isinstance(value, str) and value in shipped and not Path(value).exists():
+            node[key] = str(weights_path(value))
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:

@@ -200,14 +200,60 @@ class Segmenter:
             full[start : start + len(part)] = part.cpu().numpy()
         return full
 
+    def pixel_embeddings(self, image: ImageLike, resolution: str = "half") -> np.ndarray:
+        """Embeds every pixel in the space of `text_embeddings`: their dot product is a cosine.
+
+        Args:
+            image: as in the call.
+            resolution: "half" gives the model's own grid, half of the size at which it sees the picture
+                (INPUT.MIN_SIZE_TEST); "image" the picture's size (bilinear, normalised again).
+
+        Returns:
+            (C, h', w') float32, L2-normalised along C.
+
+        Raises:
+            ValueError: another resolution, a model without pixel embeddings (CAT-Seg compares before it decodes), an
+                unreadable picture, or C x h x w floats that do not fit into memory.
+        """
+        if resolution not in ("half", "image"):
+            raise ValueError(f"resolution: expected 'half' or 'image', got {resolution!r}")
+        if not hasattr(self.model, "pixel_embeddings"):
+            raise ValueError(f"model: {self.name} ({type(self.model).__name__}) has no pixel embeddings, expected LSeg")
+        pixels = read_image(image)
+        views = torch.from_numpy(self._resized(pixels)).permute(2, 0, 1)[None]
+        with torch.inference_mode(), self._autocast():
+            embeddings = self.model.pixel_embeddings(views).float()
+        if resolution == "image":
+            height, width = pixels.shape[:2]
+            what = f"image: embeddings of {height} x {width} pixels"
+            require(8 * embeddings.shape[1] * height * width, self.device, what)
+            embeddings = torch.nn.functional.normalize(resize(embeddings, (height, width)), dim=1)
+        return embeddings[0].cpu().numpy()
+
+    def text_embeddings(self, words: Words) -> np.ndarray:
+        """Embeds words in the joint image-text space.
+
+        Args:
+            words: as in the call.
+
+        Returns:
+            (T, C) float32, L2-normalised; several prompt templates are averaged and normalised again.
+
+        Raises:
+            ValueError: no word, a blank word, or a word twice.
+        """
+        vocabulary = combine(words)[0]
+        with torch.inference_mode():
+            embeddings = self.model.text_encoder(vocabulary, self.model.vocabulary.templates).embeddings.mean(dim=1)
+        return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
+
     def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
         """Lists the words that the model cannot know, having never seen them; empty if its text encoder does not say.
 
         Args:
             vocabulary: the words.
         """
-        encoder = getattr(getattr(self.model, "clip", None), "text", None)
-        ask = getattr(encoder, "unknown_words", None)
+        ask = getattr(getattr(self.model, "text_encoder", None), "unknown_words", None)
         return list(ask(vocabulary)) if ask is not None else []
 
     def _warn_of_unknown_words(self, vocabulary: Vocabulary) -> None:

@@ -5,8 +5,8 @@ from functools import partial
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...vocab.vocabulary import Vocabulary
-from .scenes import Scene
-from .world import HELD_OUT_STYLE, TRAIN_STYLES, world
+from .scenes import IGNORE, Scene
+from .world import HELD_OUT_STYLE, TRAIN_STYLES, World, world
 
 SIZE = 192  # pixels
 # name -> (split, styles, number of scenes). The OpenMoji twins need no drawings but PyPI's.
@@ -19,8 +19,23 @@ SPLITS = {
 }
 
 
+def classes_of(split: str, world_: World) -> list[int]:
+    """Class ids of the world that are classes of a split: all of them, or those that training may name.
+
+    Training must not even hear of a novel class: a word that never fits is learned as one that fits nothing.
+    """
+    if split != "train":
+        return list(range(len(world_.classes)))
+    return [i for i in range(len(world_.classes)) if i not in world_.novel]
+
+
 def scene_dicts(split: str, styles: tuple[str, ...], count: int) -> list[dict]:
     """Detectron2 dataset dicts; the pixels are drawn when a dict is read."""
+    kept = classes_of(split, world("mini"))
+    table = [IGNORE] * 256
+    for label, class_id in enumerate(kept):
+        table[class_id] = label
+    renumbered = {"label_table": tuple(table)} if split == "train" else {}
     return [
         {
             "file_name": f"emojiscapes/mini/{split}/{'+'.join(styles)}/{index}",
@@ -28,6 +43,7 @@ def scene_dicts(split: str, styles: tuple[str, ...], count: int) -> list[dict]:
             "height": SIZE,
             "width": SIZE,
             "scene": Scene("mini", split, styles, index, SIZE),
+            **renumbered,
         }
         for index in range(count)
     ]
@@ -40,14 +56,15 @@ def register_emojiscapes() -> None:
         if name in DatasetCatalog.list():
             continue
         DatasetCatalog.register(name, partial(scene_dicts, split, styles, count))
+        kept = classes_of(split, words)
+        groups = {"base": words.base_nouns, "novel": sorted(words.novel),
+                  "stuff": range(len(words.nouns), len(words.classes))}  # fmt: skip
         MetadataCatalog.get(name).set(
-            stuff_classes=list(words.classes),
-            vocabulary=Vocabulary.from_words(words.classes),
-            ignore_label=255,
+            stuff_classes=[words.classes[i] for i in kept],
+            vocabulary=Vocabulary.from_words([words.classes[i] for i in kept]),
+            ignore_label=IGNORE,
             evaluator_type="sem_seg",
             class_groups={
-                "base": list(words.base_nouns),
-                "novel": sorted(words.novel),
-                "stuff": list(range(len(words.nouns), len(words.classes))),
+                group: [kept.index(i) for i in members if i in kept] for group, members in groups.items()
             },
         )

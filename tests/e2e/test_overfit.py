@@ -1,0 +1,48 @@
+"""Both methods can learn two pictures by heart."""
+
+import pytest
+import torch
+
+from openvocab.data.emojiscapes import Scene, render_scene, world
+from openvocab.engine.setup import build_cfg, build_model
+
+
+def scene(index):
+    image, labels = render_scene(Scene("mini", "train", ("openmoji",), index, 64))
+    return {"image": torch.from_numpy(image).permute(2, 0, 1), "sem_seg": torch.from_numpy(labels.astype("int64"))}
+
+
+@pytest.mark.parametrize(("config", "rate"), [("emojiscapes/catseg", 2e-3), ("emojiscapes/lseg", 2e-3)])
+def test_two_scenes_are_learned_by_heart(config, rate):
+    torch.manual_seed(0)
+    scenes = [scene(index) for index in (0, 1)]
+    classes = torch.cat([item["sem_seg"].unique() for item in scenes]).unique()
+    classes = classes[classes != 255].tolist()
+    for item in scenes:
+        item["vocabulary"] = [world("mini").classes[index] for index in classes]
+        table = torch.full((256,), 255)
+        table[classes] = torch.arange(len(classes))
+        item["sem_seg"] = table[item["sem_seg"]]
+    model = build_model(build_cfg(config, ["MODEL.DEVICE", "cpu"])).train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+    for _ in range(12):
+        for _ in range(10):
+            optimizer.zero_grad()
+            model(scenes)["loss_sem_seg"].backward()
+            optimizer.step()
+        if accuracy(model, scenes) > 0.99:
+            return
+    raise AssertionError(f"after 120 steps: {accuracy(model, scenes):.4f}")
+
+
+def accuracy(model, scenes):
+    model.eval()
+    with torch.no_grad():
+        answers = model([{key: value for key, value in item.items() if key != "sem_seg"} for item in scenes])
+    model.train()
+    right = total = 0
+    for answer, item in zip(answers, scenes, strict=True):
+        counted = item["sem_seg"] != 255
+        right += int((answer["sem_seg"].argmax(dim=0) == item["sem_seg"])[counted].sum())
+        total += int(counted.sum())
+    return right / total

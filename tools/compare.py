@@ -1,0 +1,110 @@
+"""Evaluates several models on the same datasets and prints one table, a row per model and dataset.
+
+    python tools/compare.py
+    python tools/compare.py --models catseg_b lseg_l16 --datasets ade20k_150_test_sem_seg --num-gpus 8
+
+Results with the IoU of every class go to OUTPUT/MODEL/DATASET_results.json, the table to OUTPUT/table.md.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+from openvocab.checkpoint import zoo
+from openvocab.checkpoint.load import load_weights
+from openvocab.data.register import register_all
+from openvocab.engine.files import write_atomically
+from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
+from openvocab.engine.setup import build_cfg, import_method, setup_job
+from openvocab.engine.trainer import Trainer
+
+DATASETS = ("emojiscapes_mini_test", "emojiscapes_mini_test_heldout")
+SCORES = ("mIoU", "mIoU-base", "mIoU-novel", "mIoU-stuff", "share-mIoU-base", "share-mIoU-novel", "pACC")
+
+
+def config_of(name: str, datasets: list[str], output: Path, device: str, overrides: list[str]) -> CfgNode:
+    """Composes the evaluation of one model.
+
+    Args:
+        name: of `openvocab.checkpoint.zoo`.
+        datasets: registered names.
+        output: folder of all models.
+        device: "cpu" or "cuda".
+        overrides: KEY, VALUE pairs for every model.
+
+    Returns:
+        The config, frozen.
+
+    Raises:
+        ValueError: an unknown name or key, or missing weights.
+    """
+    model = zoo.find(name)
+    cfg = build_cfg(model.config, overrides)
+    cfg.MODEL.WEIGHTS = str(zoo.weights_file(model))
+    cfg.MODEL.DEVICE = device
+    cfg.DATASETS.TEST = tuple(datasets)
+    cfg.OUTPUT_DIR = str(output / name)
+    cfg.freeze()
+    return cfg
+
+
+def run(configs: dict[str, CfgNode], output: Path) -> None:
+    """Evaluates every model in this process, and prints the table on the first one."""
+    register_all()
+    rows = []
+    for name, cfg in configs.items():
+        import_method(cfg.MODEL.META_ARCHITECTURE)
+        setup_job(cfg)
+        model = Trainer.build_model(cfg)
+        load_weights(model, cfg.MODEL.WEIGHTS)
+        results = Trainer.test(cfg, model)
+        if len(cfg.DATASETS.TEST) == 1:
+            results = {cfg.DATASETS.TEST[0]: results}
+        rows += [(name, dataset, result["sem_seg"]) for dataset, result in results.items() if comm.is_main_process()]
+    if comm.is_main_process():
+        table = markdown_table(rows)
+        write_atomically(output / "table.md", table.encode())
+        print(table, end="")
+
+
+def markdown_table(rows: list[tuple[str, str, dict[str, float]]]) -> str:
+    """Formats scores in percent.
+
+    Args:
+        rows: model, dataset and scores.
+
+    Returns:
+        Markdown with the columns of `SCORES` that occur.
+    """
+    columns = [score for score in SCORES if any(score in scores for *_, scores in rows)]
+    lines = [["model", "dataset", *columns], ["---", "---", *["---:"] * len(columns)]]
+    for model, dataset, scores in rows:
+        lines.append([model, dataset, *(f"{scores[c]:.1f}" if c in scores else "" for c in columns)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["emojiscapes_catseg", "emojiscapes_lseg"], metavar="NAME")
+    parser.add_argument("--datasets", nargs="+", default=list(DATASETS), metavar="NAME")
+    parser.add_argument("--output", type=Path, default=Path("output/compare"))
+    parser.add_argument("--num-gpus", type=int, default=0)
+    parser.add_argument("--num-processes", type=int, default=0, help="CPU processes, with --num-gpus 0 (default 1)")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys to override, for every model")
+    args = parser.parse_args(arguments)
+
+    def start() -> int:
+        processes, device = count_processes(args.num_gpus, args.num_processes)
+        configs = {name: config_of(name, args.datasets, args.output, device, args.opts) for name in args.models}
+        args.output.mkdir(parents=True, exist_ok=True)
+        return run_processes(run, (configs, args.output), processes=processes, device=device)
+
+    return report_user_errors(start)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
