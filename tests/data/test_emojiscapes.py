@@ -10,6 +10,7 @@ from openvocab.data.emojiscapes.drawings import drawings
 from openvocab.data.emojiscapes.scenes import IGNORE, MIN_AREA, paste, stream
 from openvocab.data.emojiscapes.textures import TEXTURES, texture
 from openvocab.data.emojiscapes.world import world
+from openvocab.data.reading import read_pair
 
 OPENMOJI = ("openmoji",)  # the one style that needs no npm
 AREAS_OF_SCENE_0 = {3: 2486, 37: 1746, 51: 1664, 86: 3039, 111: 1834, 121: 11810, 131: 14285}
@@ -137,3 +138,27 @@ def test_registration_is_idempotent_and_complete():
     assert image.shape[:2] == labels.shape == (first["height"], first["width"])
     assert HELD_OUT_STYLE not in TRAIN_STYLES
     assert DatasetCatalog.get("emojiscapes_mini_test_heldout")[0]["scene"].styles == (HELD_OUT_STYLE,)
+
+
+def test_training_does_not_even_hear_of_novel_classes():
+    """A word that never fits would be learned as one that fits nothing."""
+    register_emojiscapes()
+    mini, metadata = world("mini"), MetadataCatalog.get("emojiscapes_mini_train_openmoji")
+    assert set(metadata.stuff_classes) == set(mini.classes) - {mini.classes[i] for i in mini.novel}
+    assert metadata.vocabulary.names == tuple(metadata.stuff_classes) and metadata.class_groups["novel"] == []
+    item = DatasetCatalog.get("emojiscapes_mini_train_openmoji")[5]
+    _, original = render_scene(item["scene"])
+    _, renumbered = read_pair(item)
+    assert np.array_equal(original == IGNORE, renumbered == IGNORE)
+    for label in np.setdiff1d(renumbered, [IGNORE]):
+        here = np.unique(original[renumbered == label])
+        assert [mini.classes[i] for i in here] == [metadata.stuff_classes[label]]
+
+
+def test_a_mosaic_knows_which_crop_a_patch_belongs_to():
+    painter = CropPainter(world("mini"), OPENMOJI, stream("test"), textures=15)
+    image, regions, names = painter.mosaic(3, 16, 8)
+    assert image.shape == (128, 128, 3) and image.dtype == np.uint8
+    assert regions.shape == (16, 16) and len(names) == 9
+    assert np.bincount(regions.ravel()).tolist() == [25, 30, 25, 30, 36, 30, 25, 30, 25]
+    assert all(1 <= len(present) <= 3 for present in names)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from openvocab.testing import TINY_CATSEG
+from openvocab.testing import TINY_CATSEG, TINY_LSEG
 
 INPUT = "INPUT: {MIN_SIZE_TEST: 64, MAX_SIZE_TEST: 256}\n"
 
@@ -23,14 +23,24 @@ class TinyModel:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> TinyModel:
-    """Builds the tiny model once and writes its config and weights."""
+    """A tiny CAT-Seg."""
+    return write(TINY_CATSEG, tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_lseg(tmp_path_factory) -> TinyModel:
+    """A tiny LSeg."""
+    return write(TINY_LSEG, tmp_path_factory.mktemp("tiny_lseg"))
+
+
+def write(config: str, folder: Path) -> TinyModel:
+    """Builds a model and writes its config and weights."""
     import torch
 
     from openvocab.engine.setup import build_cfg, build_model
 
-    folder = tmp_path_factory.mktemp("tiny")
     model = TinyModel(folder / "tiny.yaml", folder / "tiny.pth")
-    model.config.write_text(TINY_CATSEG + INPUT)
+    model.config.write_text(config + INPUT)
     torch.manual_seed(0)
     built = build_model(build_cfg(str(model.config), ["MODEL.DEVICE", "cpu"]))
     torch.save({"model": built.state_dict()}, model.weights)

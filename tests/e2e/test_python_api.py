@@ -11,9 +11,11 @@ SLIDING = ["TEST.SLIDING_WINDOW.ENABLED", "True", "TEST.SLIDING_WINDOW.SIZE", "4
            "TEST.SLIDING_WINDOW.KERNEL", "32", "TEST.SLIDING_WINDOW.STRIDE", "16"]
 
 
-@pytest.fixture(scope="module", params=[[], SLIDING], ids=["whole", "sliding"])
-def segmenter(request, tiny) -> Segmenter:
-    return Segmenter.load(tiny.config, weights=tiny.weights, device="cpu", overrides=request.param)
+@pytest.fixture(scope="module", params=["catseg", "catseg sliding", "lseg"])
+def segmenter(request, tiny, tiny_lseg) -> Segmenter:
+    model = tiny_lseg if request.param == "lseg" else tiny
+    overrides = SLIDING if request.param == "catseg sliding" else []
+    return Segmenter.load(model.config, weights=model.weights, device="cpu", overrides=overrides)
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +77,31 @@ def test_low_precision_is_close(tiny, image):
     assert 0 < difference < 0.05
 
 
+def test_pixel_embeddings_live_with_the_words(tiny_lseg, image):
+    segmenter = Segmenter.load(tiny_lseg.config, weights=tiny_lseg.weights, device="cpu")
+    half, full = segmenter.pixel_embeddings(image), segmenter.pixel_embeddings(image, "image")
+    text = segmenter.text_embeddings(WORDS)
+    assert half.shape == (128, 32, 48) and full.shape == (128, 70, 90) and text.shape == (3, 128)
+    for embeddings in (half, full, text.T):
+        np.testing.assert_allclose(np.linalg.norm(embeddings, axis=0), 1, atol=1e-5)
+    scores = np.einsum("chw,tc->thw", half, text) / 0.07
+    expected = np.exp(scores) / np.exp(scores).sum(0)
+    shown = segmenter.probabilities(image, WORDS)
+    assert np.abs(expected.mean((1, 2)) - shown.mean((1, 2))).max() < 0.01  # the same up to the last upsampling
+    with pytest.raises(ValueError, match="resolution: expected 'half' or 'image', got 'full'"):
+        segmenter.pixel_embeddings(image, "full")
+
+
+def test_cat_seg_has_no_pixel_embeddings(tiny, image):
+    segmenter = Segmenter.load(tiny.config, weights=tiny.weights, device="cpu")
+    with pytest.raises(ValueError, match=r"tiny \(CATSeg\) has no pixel embeddings, expected LSeg"):
+        segmenter.pixel_embeddings(image)
+
+
 def test_load_by_a_name_of_the_zoo(tiny, image, monkeypatch):
     from openvocab.checkpoint import zoo
 
-    entry = zoo.ZooModel("tiny", "CATSeg", str(tiny.config), "tiny.pth", None, None, "none", "for this test")
+    entry = zoo.ZooModel("tiny", "CATSeg", str(tiny.config), "tiny.pth", "none", "for this test")
     monkeypatch.setattr(zoo, "_MODELS", (entry,))
     monkeypatch.setattr("openvocab.assets.weights_path", lambda name: tiny.weights)
     segmenter = Segmenter.load("tiny", device="cpu")

@@ -24,7 +24,10 @@ class ByColour(nn.Module):
     def __init__(self):
         super().__init__()
         self.requests = []
-        self.clip = SimpleNamespace(text=self)
+
+    @property
+    def text_encoder(self):
+        return self
 
     def unknown_words(self, vocabulary):
         return [word for entry in vocabulary.texts() for word in entry if word not in CHANNELS]
