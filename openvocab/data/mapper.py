@@ -18,6 +18,9 @@ IMAGE_PADDING = 128
 """Grey; only images whose short side is below the crop size are padded at all."""
 
 
+EPISODE_KEYS = ("vocabulary", "class_id", "episode")
+
+
 class SemSegTrainMapper:
     """Short side to size, random crop, colour jitter, flip, padding to the crop size; image and labels always alike.
 
@@ -150,7 +153,8 @@ class SemSegTestMapper:
 
         Returns:
             "image" (3, h', w') uint8 RGB, "height" and "width" of the original, "file_name", and "sem_seg"
-            (height, width) int64, the dataset's own labels, where there are any.
+            (height, width) int64, the dataset's own labels, where there are any. What an episode of a few-shot dataset
+            says of itself ("vocabulary", "class_id", "episode") is passed on.
         """
         labelled = "scene" in dataset_dict or "sem_seg_file_name" in dataset_dict
         image, labels = read_pair(dataset_dict) if labelled else (read_image(dataset_dict), None)
@@ -162,6 +166,7 @@ class SemSegTestMapper:
             "width": width,
             "file_name": dataset_dict["file_name"],
         }
+        sample |= {key: dataset_dict[key] for key in EPISODE_KEYS if key in dataset_dict}
         if labels is not None:
             sample["sem_seg"] = torch.from_numpy(labels.astype(np.int64))
         return sample
