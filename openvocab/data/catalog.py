@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MEAN_IOU = "mIoU over the classes that the ground truth shows; ignored pixels leave prediction and ground truth"
-MEAN_IOU_BACKGROUND = MEAN_IOU + "; 59 words, of which the 39 that are no VOC class count as background after the argmax"
-MEAN_IOU_FEW_SHOT = "0-shot: mean over the held-out classes of the foreground IoU, each summed over its episodes; FB-IoU"
+MEAN_IOU_BACKGROUND = MEAN_IOU + "; 59 words, of which 39 are folded to the background after the argmax"
+MEAN_IOU_FEW_SHOT = "0-shot: mean of the held-out classes' foreground IoU, each summed over its episodes; FB-IoU"
 
 
 class FewShotRule(NamedTuple):
@@ -45,7 +45,9 @@ class DatasetEntry:
         count: samples of the complete dataset; None if unknown.
         files: label files of the complete dataset where this is not `count`.
         exclusive: whether every image of `image_dir` has a label.
-        script: prepares `label_dir`; "" where raw files are used as they are.
+        script: prepares `label_dir`; "" for a dataset of one's own.
+        occurrence_known: whether it is known which classes the complete dataset shows: those that
+            `vocab.vocabulary.builtin_absent` does not name.
         version: of the preparation; raised whenever it writes something else.
         few_shot: for a dataset of episodes.
     """
@@ -64,6 +66,7 @@ class DatasetEntry:
     files: int | None = None
     exclusive: bool = False
     script: str = ""
+    occurrence_known: bool = False
     version: int = 1
     few_shot: FewShotRule | None = None
 
@@ -74,7 +77,7 @@ class DatasetEntry:
 
     @property
     def command(self) -> str:
-        """The command that prepares the dataset; "" where there is nothing to prepare."""
+        """The command that prepares the dataset; "" for a dataset of one's own."""
         return f"python {self.script} {self.benchmark}" if self.script else ""
 
 
@@ -97,8 +100,10 @@ def _pascal_5i() -> Iterable[DatasetEntry]:
             yield _few_shot(
                 "pascal_5i", part, fold, count=count,
                 image_dir="VOCdevkit/VOC2012/JPEGImages",
-                label_dir="VOCdevkit/VOC2012/SegmentationClassAug",
+                label_dir="VOCdevkit/VOC2012/annotations_detectron2_5i",
                 vocabulary="pascal_voc_20",
+                files=10092 + 1381,  # images of the training lists and of the test lists
+                script="datasets/prepare_pascal_voc.py",
             )  # fmt: skip
 
 
@@ -148,6 +153,7 @@ CATALOG: tuple[DatasetEntry, ...] = (
         count=5000,
         exclusive=True,
         script="datasets/prepare_coco_stuff.py",
+        occurrence_known=True,
     ),
     DatasetEntry(
         "ade20k_150_test_sem_seg",
@@ -158,6 +164,7 @@ CATALOG: tuple[DatasetEntry, ...] = (
         count=2000,
         exclusive=True,
         script="datasets/prepare_ade20k.py",
+        occurrence_known=True,
     ),
     DatasetEntry(
         "ade20k_full_sem_seg_freq_val_all",
@@ -170,6 +177,7 @@ CATALOG: tuple[DatasetEntry, ...] = (
         count=2000,
         exclusive=True,
         script="datasets/prepare_ade20k.py",
+        occurrence_known=True,
     ),
     DatasetEntry(
         "context_59_test_sem_seg",
@@ -179,6 +187,7 @@ CATALOG: tuple[DatasetEntry, ...] = (
         benchmark="pascal_context_59",
         count=5104,  # 5,105 in the paper; the lists and the logs of others all have one less
         script="datasets/prepare_pascal_context.py",
+        occurrence_known=True,
     ),
     DatasetEntry(
         "context_459_test_sem_seg",
@@ -191,6 +200,7 @@ CATALOG: tuple[DatasetEntry, ...] = (
         benchmark="pascal_context_459",
         count=5104,
         script="datasets/prepare_pascal_context.py",
+        occurrence_known=True,
     ),
     DatasetEntry(
         "voc_2012_test_sem_seg",
@@ -200,6 +210,7 @@ CATALOG: tuple[DatasetEntry, ...] = (
         benchmark="pascal_voc_20",
         count=1449,
         script="datasets/prepare_pascal_voc.py",
+        occurrence_known=True,
     ),
     DatasetEntry(
         "voc_2012_test_background_sem_seg",
@@ -211,6 +222,7 @@ CATALOG: tuple[DatasetEntry, ...] = (
         benchmark="pascal_voc_20b",
         count=1449,
         script="datasets/prepare_pascal_voc.py",
+        occurrence_known=True,
     ),
     DatasetEntry(
         "ade20k_150_train_sem_seg",

@@ -8,21 +8,26 @@ An episode is one image and one class; 0-shot, so the class is given by its name
     vocabulary                     ("others", word of the class): the two words that the model is asked for
     episode                        its number in the list
 
-`openvocab.data.reading.read_labels` turns the label file into 0 (others), 1 (the class) and 255 (ignored). A list may hold
-an image several times, with several classes, and (in the tests) the same image and class several times.
+`openvocab.data.reading.read_labels` turns the label file into 0 (others), 1 (the class) and 255 (ignored).
+A list may hold an image several times, with several classes, and (in the tests) the same image and class several times.
 """
 
 import json
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from openvocab.data.catalog import DatasetEntry
+from openvocab.data.preparation.stamp import read_stamp
 from openvocab.vocab.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 OTHERS = "others"
 """The word for everything that is not the episode's class, as LSeg writes it."""
@@ -31,6 +36,8 @@ FOLDS = 4
 TEST_EPISODES = 1000
 FSS_PARTS = {"train": range(520), "val": range(520, 760), "test": range(760, 1000)}
 FSS_IMAGES = range(1, 11)
+LABEL_VALUES: Mapping[str, int] = MappingProxyType({"pascal_5i": 21, "coco_20i": 81, "fss_1000": 2})
+"""How many values the label files hold: 0 and the classes; FSS-1000 has one folder per class and 1 for "this one"."""
 COCO_LISTS = "lists.json"
 """Name of the file that the preparation of COCO-20i leaves in the label folder: which images show which class."""
 
@@ -83,7 +90,8 @@ def list_episodes(entry: DatasetEntry, root: Path) -> list[dict[str, Any]]:
         root: folder that the row's folders are relative to.
 
     Returns:
-        Dicts as at the top of this file.
+        Dicts as at the top of this file. Of a dataset of which only a part was prepared, as its stamp then says, those
+        episodes that the part has.
 
     Raises:
         FileNotFoundError: a folder, an image or a label file is missing; names the first one and counts the others.
@@ -91,6 +99,9 @@ def list_episodes(entry: DatasetEntry, root: Path) -> list[dict[str, Any]]:
     vocabulary = Vocabulary.builtin(entry.vocabulary)
     image_dir, label_dir = root / entry.image_dir, root / entry.label_dir
     episodes = episodes_of(entry, label_dir)
+    stamp = read_stamp(label_dir)
+    if stamp and not stamp.complete:
+        episodes = _prepared_part(entry, label_dir, episodes)
     stems = list(dict.fromkeys(episode.stem for episode in episodes))
     for folder, suffix in ((image_dir, entry.image_suffix), (label_dir, entry.label_suffix)):
         missing = missing_files(folder, (stem + suffix for stem in stems))
@@ -173,6 +184,13 @@ def read_split(name: str) -> dict[str, Any]:
     """
     text = resources.files("openvocab.data").joinpath("splits", f"{name}.json").read_text(encoding="utf-8")
     return json.loads(text)
+
+
+def _prepared_part(entry: DatasetEntry, label_dir: Path, episodes: list[Episode]) -> list[Episode]:
+    missing = set(missing_files(label_dir, {episode.stem + entry.label_suffix for episode in episodes}))
+    have = [episode for episode in episodes if episode.stem + entry.label_suffix not in missing]
+    logger.warning("dataset %s: only a part was prepared, %d of %d episodes", entry.name, len(have), len(episodes))
+    return have
 
 
 def _pascal_episodes(part: str, fold: int) -> list[Episode]:

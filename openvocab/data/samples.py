@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from openvocab.data.catalog import DatasetEntry
-from openvocab.data.few_shot import list_episodes
+from openvocab.data.few_shot import LABEL_VALUES, list_episodes
+from openvocab.vocab.vocabulary import Vocabulary
 
 
 def dataset_root(root: str | Path | None = None) -> Path:
@@ -50,6 +51,18 @@ def list_samples(entry: DatasetEntry, root: Path) -> list[dict[str, Any]]:
             raise FileNotFoundError(f"dataset {entry.name}: {label_dir / label} has no image {image_dir / image}")
         samples.append({"file_name": str(image_dir / image), "sem_seg_file_name": str(label_dir / label)})
     return samples
+
+
+def label_values(entry: DatasetEntry) -> int:
+    """Returns how many values the label files of a dataset may hold, without the ignore label.
+
+    Args:
+        entry: a row of the table.
+
+    Returns:
+        Labels are 0 to this minus one.
+    """
+    return LABEL_VALUES[entry.few_shot.split] if entry.few_shot else len(Vocabulary.builtin(entry.vocabulary).names)
 
 
 def label_stems(entry: DatasetEntry, label_dir: Path) -> list[str]:

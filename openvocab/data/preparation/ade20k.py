@@ -106,8 +106,8 @@ def plan_847(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
 def read_full(table: LabelTable, item: Item) -> Prepared:
     """Reads a segmentation of the full release, and shrinks it together with its image.
 
-    The red and green channels hold the object index, the blue one tells instances apart. Where the shorter side is above
-    512 it becomes 512: the image bilinearly, the labels by nearest neighbour. Scores are counted at this size.
+    The red and green channels hold the object index, the blue one tells instances apart. A shorter side
+    above 512 becomes 512: the image bilinearly, the labels by nearest neighbour. Scores are counted at this size.
 
     Args:
         table: from object indices to labels.

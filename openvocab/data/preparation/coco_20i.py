@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from openvocab.data.catalog import DatasetEntry
-from openvocab.data.few_shot import COCO_LISTS, FOLDS, classes_of, coco_stem, missing_files, read_split
+from openvocab.data.few_shot import (
+    COCO_LISTS,
+    FOLDS,
+    LABEL_VALUES,
+    classes_of,
+    coco_stem,
+    missing_files,
+    read_split,
+)
 from openvocab.data.preparation.indexed import read_indexed
 from openvocab.data.preparation.labels import LabelTable, check_same_size
 from openvocab.data.preparation.pascal_context import decode_segment
@@ -32,7 +40,7 @@ MIN_PIXELS = 2048
 def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     """Plans the label maps: class + 1, and 0 where there is no thing.
 
-    Ready-made maps (HSNet's `annotations/train2014` and `val2014`) are taken where both folders are there. Otherwise the
+    Ready-made maps (HSNet's `annotations/train2014` and `val2014`) are taken where both folders are there. Else the
     instances of COCO's json files are painted over each other in the order of the file, crowds included.
 
     Args:
@@ -52,9 +60,12 @@ def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
         require_folder(place / f"{name}2014", f"images of COCO 2014, {name}2014.zip")
     masks = [place / "annotations" / f"{name}2014" for name in PARTS]
     if all(folder.is_dir() for folder in masks):
-        items = [Item(f"{folder.name}/{stem}", folder / f"{stem}.png", place / folder.name / (stem + entry.image_suffix))
-                 for folder in masks for stem in stems_in(folder, ".png")]  # fmt: skip
-        table = LabelTable(range(CLASSES + 1), entry.ignore_label, ignored=())
+        items = [
+            Item(f"{folder.name}/{stem}", folder / f"{stem}.png", place / folder.name / (stem + entry.image_suffix))
+            for folder in masks
+            for stem in stems_in(folder, ".png")
+        ]
+        table = LabelTable(range(LABEL_VALUES["coco_20i"]), entry.ignore_label, ignored=())
         read, source = partial(read_indexed, table), "annotations/{train,val}2014"
     else:
         items = [item for name in PARTS for item in _painted(place, name)]
@@ -64,8 +75,8 @@ def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     alone = missing_files(place, (item.stem + entry.image_suffix for item in items))
     if alone:
         raise FileNotFoundError(f"{place}: {shown(alone)} that have annotations are missing")
-    complete = len(items) == entry.label_files
-    return Plan(entry, root, tuple(items), read, source, CLASSES + 1, finish=partial(write_lists, complete))
+    finish = partial(write_lists, len(items) == entry.label_files)
+    return Plan(entry, root, tuple(items), read, source, LABEL_VALUES["coco_20i"], finish=finish)
 
 
 def paint_instances(item: Item) -> Prepared:
@@ -153,7 +164,8 @@ def compare_lists(lists: dict[str, dict[str, list[int]]]) -> list[str]:
                 differences.append(f"{name}, class {class_id}: got {len(ids)} images, expected {expected}"
                                    + (", other ones" if len(ids) == expected else ""))
         for fold in range(FOLDS):
-            members = [lists[name][str(c)] for c in classes_of("coco_20i", "train" if name == "train" else "test", fold)]
+            classes = classes_of("coco_20i", "train" if name == "train" else "test", fold)
+            members = [lists[name][str(c)] for c in classes]
             distinct = sorted(set().union(*members))
             found = [sum(map(len, members)), len(distinct), ids_digest(distinct)]
             if found != recorded["folds"][fold][name]:
@@ -182,8 +194,8 @@ def write_lists(complete: bool, label_dir: Path, summaries: Sequence[FileSummary
         return
     differences = compare_lists(lists)
     if differences:
-        logger.warning("the lists of COCO-20i differ from the published ones in %d places (the test episodes, which are "
-                       "shipped, do not depend on them):\n  %s", len(differences), "\n  ".join(differences[:10]))
+        logger.warning("the lists of COCO-20i differ from the published ones in %d places (the test episodes are "
+                       "shipped and do not depend on them):\n  %s", len(differences), "\n  ".join(differences[:10]))
     else:
         logger.info("the lists of COCO-20i are the published ones: all counts and hashes agree")
 

@@ -6,14 +6,13 @@ import numpy as np
 from PIL import Image
 
 from openvocab.data.catalog import DatasetEntry
-from openvocab.data.few_shot import FSS_IMAGES, missing_files
+from openvocab.data.few_shot import FSS_IMAGES, LABEL_VALUES, missing_files
 from openvocab.data.preparation.labels import check_same_size
 from openvocab.data.preparation.runner import Item, Plan, Prepared
 from openvocab.data.preparation.sources import require_count, require_folder, shown
 from openvocab.vocab.vocabulary import Vocabulary
 
 THRESHOLD = 128
-VALUES = 2
 
 
 def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
@@ -43,7 +42,7 @@ def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     if missing:
         raise FileNotFoundError(f"{place}: {shown(missing)} are missing")
     items = tuple(Item(stem, place / f"{stem}.png", place / (stem + entry.image_suffix)) for stem in sorted(stems))
-    return Plan(entry, root, items, read_mask, "*/*.png", VALUES)
+    return Plan(entry, root, items, read_mask, "*/*.png", LABEL_VALUES["fss_1000"])
 
 
 def read_mask(item: Item) -> Prepared:

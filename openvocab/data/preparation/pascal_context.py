@@ -193,8 +193,9 @@ def check_names(path: Path, vocabulary: str) -> None:
     listed = {int(line[1]): line[2] for line in lines if line}
     ours = dict(zip(builtin_dataset_ids(vocabulary), Vocabulary.builtin(vocabulary).names))
     for value, name in ours.items():
-        if listed.get(value, "").replace(" ", "") != name.replace(" ", ""):
-            raise ValueError(f"{path}: got {listed.get(value)!r} for the value {value}, expected {name!r}: another list?")
+        found = listed.get(value, "")
+        if found.replace(" ", "") != name.replace(" ", ""):
+            raise ValueError(f"{path}: got {found!r} for the value {value}, expected {name!r}: another list?")
 
 
 def _listed(entry: DatasetEntry, root: Path, have: Any, place: Path, part: bool) -> list[str]:

@@ -24,6 +24,7 @@ PLANNERS: Mapping[str, Callable[[DatasetEntry, Path, bool], Plan]] = MappingProx
     "pascal_context_459": pascal_context.plan_459,
     "pascal_voc_20": pascal_voc.plan,
     "pascal_voc_20b": pascal_voc.plan,
+    "pascal_5i": pascal_voc.plan_5i,
     "coco_20i": coco_20i.plan,
     "fss_1000": fss_1000.plan,
 })  # fmt: skip
@@ -79,20 +80,20 @@ def run_script(benchmarks: Sequence[str], description: str, arguments: Sequence[
     options = _parser(benchmarks, description).parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     root = dataset_root(options.root)
-    try:
-        for benchmark in options.benchmarks or benchmarks:
-            for entry in label_folders(benchmark):
-                prepare(
-                    plan_for(entry, root, options.part),
-                    processes=options.processes, again=options.again, progress=not options.quiet,
-                )  # fmt: skip
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        logger.error("error: %s", error)
-        return 1
-    except KeyboardInterrupt:
-        logger.error("interrupted: the same command goes on from here")
-        return 130
-    return 0
+    status = 0
+    for entry in (entry for name in options.benchmarks or benchmarks for entry in label_folders(name)):
+        try:
+            prepare(
+                plan_for(entry, root, options.part),
+                processes=options.processes, again=options.again, progress=not options.quiet,
+            )  # fmt: skip
+        except (ValueError, OSError, ImportError, RuntimeError) as error:
+            logger.error("%s: error: %s", entry.benchmark, error)
+            status = 1
+        except KeyboardInterrupt:
+            logger.error("interrupted: the same command goes on from here")
+            return 130
+    return status
 
 
 def _parser(benchmarks: Sequence[str], description: str) -> argparse.ArgumentParser:

@@ -2,12 +2,7 @@
 
 import errno
 import logging
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +14,7 @@ from tqdm import tqdm
 
 from openvocab.data.catalog import DatasetEntry
 from openvocab.data.preparation.labels import write_labels
+from openvocab.data.preparation.pool import in_parallel
 from openvocab.data.preparation.stamp import (
     FileSummary,
     Stamp,
@@ -170,7 +166,7 @@ def prepare_item(plan: Plan, keep: bool, item: Item) -> FileSummary | Failure:
 
 def _run(plan: Plan, keep: bool, processes: int, progress: bool) -> list[FileSummary]:
     work = partial(prepare_item, replace(plan, items=(), finish=None), keep)
-    results = map(work, plan.items) if processes == 1 else _in_parallel(work, plan.items, processes)
+    results = in_parallel(work, plan.items, processes)
     summaries, failures = [], []
     for result in tqdm(results, plan.entry.label_dir, len(plan.items), unit="file", disable=not progress):
         if isinstance(result, FileSummary):
@@ -186,29 +182,6 @@ def _run(plan: Plan, keep: bool, processes: int, progress: bool) -> list[FileSum
         more = " (stopped there)" if len(failures) == MAX_FAILURES else ""
         raise ValueError(f"{plan.label_dir}: {len(failures)} files could not be prepared{more}:\n  {named}")
     return summaries
-
-
-def _in_parallel(
-    work: Callable[[Item], FileSummary | Failure], items: Sequence[Item], processes: int
-) -> Iterator[FileSummary | Failure]:
-    context = multiprocessing.get_context("spawn")  # a fork would copy threads of libraries in an unknown state
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_die_with_parent)
-    try:
-        yield from pool.map(work, items, chunksize=max(1, min(32, len(items) // (4 * processes))))
-    except BrokenProcessPool as error:
-        raise RuntimeError("a worker process died, for lack of memory? Start again with fewer processes") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _die_with_parent() -> None:
-    """Ends this worker with its parent: else it would go on writing beside the run that is started next."""
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _same_work(old: Stamp, new: Stamp) -> bool:

@@ -65,10 +65,10 @@ def require_pairs(images: Collection[str], labels: Collection[str], image_dir: P
     Raises:
         ValueError: names the first few that stand alone.
     """
-    for have, other, place, missing_in in ((images, labels, image_dir, label_dir), (labels, images, label_dir, image_dir)):
-        alone = sorted(set(have) - set(other))
+    images, labels = set(images), set(labels)
+    for alone, place, missing_in in ((images - labels, image_dir, label_dir), (labels - images, label_dir, image_dir)):
         if alone:
-            raise ValueError(f"{place}: {shown(alone)} without a partner in {missing_in}")
+            raise ValueError(f"{place}: {shown(sorted(alone))} without a partner in {missing_in}")
 
 
 def require_count(entry: DatasetEntry, stems: Sequence[str], place: Path, part: bool) -> None:

@@ -1,6 +1,6 @@
 """The stamp of a prepared dataset: `preparation.json` in its label folder.
 
-It is there from the first moment, saying "not finished", and says "finished" only after the last label file is in place.
+It is there from the first moment, "not finished", and says "finished" only after the last label file is in place.
 What it holds of the pixels depends on the data alone, so that two machines can compare their preparations by one line.
 """
 
