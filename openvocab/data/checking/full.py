@@ -134,7 +134,7 @@ def _check_classes(report: Report, entry: DatasetEntry, counted: Stamp) -> None:
     for classes, what in ((set(range(len(names))) - absent - shows, "do not occur"),
                           (shows & absent, "occur, which no image of the dataset shows")):  # fmt: skip
         if classes:
-            listed = ", ".join(names[label] for label in sorted(classes)[:5])
+            listed = ", ".join(names[label].split(", ")[0] for label in sorted(classes)[:5])
             report.errors.append(f"{len(classes)} classes {what}, such as {listed}: prepared from another dataset?")
 
 

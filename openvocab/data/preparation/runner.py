@@ -129,8 +129,9 @@ def prepare(plan: Plan, *, processes: int = 1, again: bool = False, progress: bo
         folder.mkdir(parents=True, exist_ok=True)
     _refuse_strays(plan)
     write_stamp(label_dir, begun)
-    for leftover in label_dir.rglob("*.partial"):  # of a run that was killed
-        leftover.unlink()
+    for folder in (label_dir, *([plan.root / entry.image_dir] if plan.writes_images else [])):
+        for leftover in folder.rglob("*.partial"):  # of a run that was killed
+            leftover.unlink()
     summaries = _run(plan, keep, processes, progress)
     if plan.finish:
         plan.finish(label_dir, summaries)
