@@ -121,7 +121,7 @@ def ade20k_847(root: Path, count: int = 3) -> dict[str, np.ndarray]:
         stem = f"ADE_{split}_{number + 1:08d}"
         scene = f"images/ADE/{'training' if split == 'train' else 'validation'}/urban/street__{number}"
         large = number == 1
-        labels = blocks([0, 1, 300, 846, IGNORED], (520, 700) if large else SHAPE, turn=number)
+        labels = blocks([0, 1, 300, 846, IGNORED], (600, 1100) if large else SHAPE, turn=number)
         objects = raw(labels, ADE_FULL.__getitem__, (0, 1, 3500, 0)[number])  # 1 and 3500 are objects, but no classes
         mask = np.stack([objects // 256 * 10 + number, objects % 256, np.arange(labels.size).reshape(labels.shape) % 9])
         png(place / scene / f"{stem}_seg.png", mask.transpose(1, 2, 0))
@@ -129,7 +129,7 @@ def ade20k_847(root: Path, count: int = 3) -> dict[str, np.ndarray]:
         index["filename"].append(f"{stem}.jpg")
         index["folder"].append(f"ADE20K_2021_17_01/{scene}")
         if split == "val":
-            expected[stem] = nearest(labels, (512, 689)) if large else labels  # 700 / 520 * 512 = 689.2
+            expected[stem] = nearest(labels, (512, 939)) if large else labels  # 1100 / 600 * 512 = 938.7
     (place / "index_ade20k.pkl").write_bytes(pickle.dumps(index, protocol=4))
     return expected
 

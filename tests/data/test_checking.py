@@ -181,7 +181,7 @@ def test_leftovers_and_episodes(tmp_path):
     ("pascal_voc_20", replicas.pascal_voc, "SegmentationClassAug/2007_000061.png", "1 files .* of val.txt are missing"),
     ("pascal_voc_20", replicas.pascal_voc, "ImageSets/Segmentation/val.txt", "no file .*val.txt"),
     ("pascal_voc_20b", replicas.pascal_voc, "SegmentationClassAug", "the tar's SegmentationClass is not the same"),
-    ("pascal_5i", replicas.pascal_voc, "JPEGImages/2007_000648.jpg", "1 files .* of the lists of PASCAL-5i are missing"),
+    ("pascal_5i", replicas.pascal_voc, "JPEGImages/2007_000648.jpg", "1 files .* of the lists of PASCAL-5i are miss"),
     ("pascal_context_59", replicas.pascal_context, "trainval_merged.json", "no file .*trainval_merged.json"),
     ("pascal_context_59", replicas.pascal_context, "JPEGImages/2008_000003.jpg", "that have labels are missing"),
     ("coco_20i", replicas.coco_20i, "instances_val2014.json", "no file .*annotations_trainval2014.zip"),
