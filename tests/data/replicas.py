@@ -122,7 +122,8 @@ def ade20k_847(root: Path, count: int = 3) -> dict[str, np.ndarray]:
         scene = f"images/ADE/{'training' if split == 'train' else 'validation'}/urban/street__{number}"
         large = number == 1
         labels = blocks([0, 1, 300, 846, IGNORED], (600, 1100) if large else SHAPE, turn=number)
-        labels[::2, -20:], labels[1::2, -20:] = 0, 846  # lines of one pixel: averages of neighbours would show
+        if large:
+            labels[::2, -20:], labels[1::2, -20:] = 0, 846  # lines of one pixel: averages of neighbours would show
         objects = raw(labels, ADE_FULL.__getitem__, (0, 1, 3500, 0)[number])  # 1 and 3500 are objects, but no classes
         mask = np.stack([objects // 256 * 10 + number, objects % 256, np.arange(labels.size).reshape(labels.shape) % 9])
         png(place / scene / f"{stem}_seg.png", mask.transpose(1, 2, 0))
