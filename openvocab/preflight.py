@@ -69,7 +69,7 @@ DETECTRON2_GIT = "git+https://github.com/facebookresearch/detectron2.git"
 DETECTRON2_PIP_FLAGS = ("--no-deps", "--only-binary=:all:", "--python-version=3.10", "--implementation=cp")
 
 # Patterns below the package folder: without these a wheel was built from an incomplete tree.
-_PACKAGED_DATA = ("vocab/data/*.json", "clip/configs/*.json", "data/splits/*.json")
+_PACKAGED_DATA = ("vocab/data/*.json", "clip/configs/*.json")
 
 
 def detectron2_command() -> str:

@@ -1,12 +1,15 @@
 """Registration is explicit, repeatable, and silent about folders until a dataset is asked for."""
 
+from pathlib import Path
+
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from openvocab.data.catalog import CATALOG, DatasetEntry, benchmarks, find_entries
 from openvocab.data.loader import dataset_dicts
-from openvocab.data.register import list_samples, register_all
+from openvocab.data.register import register_all
+from openvocab.data.samples import dataset_root, list_samples
 from openvocab.vocab.vocabulary import Vocabulary
 
 ENTRY = DatasetEntry("toy_entry", "images", "labels", "pascal_voc_20", label_suffix=".tif")
@@ -76,3 +79,11 @@ def test_labels_decide_which_images_belong(tmp_path):
     (tmp_path / "images" / "c.jpg").unlink()
     with pytest.raises(FileNotFoundError, match="c.tif has no image .*c.jpg"):
         list_samples(ENTRY, tmp_path)
+
+
+def test_root_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    assert dataset_root() == tmp_path
+    assert dataset_root("elsewhere") == Path("elsewhere")
+    monkeypatch.delenv("DETECTRON2_DATASETS")
+    assert dataset_root() == Path("datasets")

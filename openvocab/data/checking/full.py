@@ -22,7 +22,6 @@ from openvocab.data.preparation.stamp import (
     summarize_labels,
     write_stamp,
 )
-from openvocab.data.reading import read_indices
 from openvocab.data.samples import label_values
 from openvocab.vocab.vocabulary import Vocabulary, builtin_absent
 
@@ -97,8 +96,7 @@ def check_and_summarize(entry: DatasetEntry, root: Path, stem: str) -> FileSumma
         The counts, or what is wrong.
     """
     try:
-        check_file(entry, root, stem)
-        labels = read_indices(root / entry.label_dir / (stem + entry.label_suffix))
+        labels = check_file(entry, root, stem)
         return summarize_labels(stem, labels, label_values(entry), entry.ignore_label)
     except (ValueError, OSError) as error:
         return str(error)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from openvocab.data.catalog import CATALOG, DatasetEntry
@@ -131,13 +132,16 @@ def all_stems(entry: DatasetEntry, label_dir: Path) -> list[str]:
     return [f"{folder}/{stem}" for folder in folders for stem in stems_in(label_dir / folder, suffix)]
 
 
-def check_file(entry: DatasetEntry, root: Path, stem: str) -> None:
+def check_file(entry: DatasetEntry, root: Path, stem: str) -> np.ndarray:
     """Checks one label file: depth, values, size.
 
     Args:
         entry: a row of the table.
         root: folder that the row's folders are relative to.
         stem: of the file.
+
+    Returns:
+        (h, w) int32, the labels.
 
     Raises:
         FileNotFoundError: the label file or its image is missing.
@@ -153,6 +157,7 @@ def check_file(entry: DatasetEntry, root: Path, stem: str) -> None:
         raise ValueError(f"{path}: got {bits} bits per pixel, expected {wanted} for {label_values(entry)} classes")
     check_labels(labels, label_values(entry), entry.ignore_label, str(path))
     check_same_size(labels, path, root / entry.image_dir / (stem + entry.image_suffix))
+    return labels
 
 
 def _raw(entry: DatasetEntry, root: Path) -> str:
