@@ -3,10 +3,10 @@
 import errno
 import hashlib
 import random
+import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,39 @@ from openvocab.data.preparation.stamp import STAMP, Stamp, read_stamp, write_sta
 FILES = 400
 
 
-def command(root: Path, processes: int) -> list[str]:
-    script = Path(__file__).resolve().parents[2] / "datasets" / "prepare_ade20k.py"
-    return [sys.executable, str(script), "ade20k_150", "--part", "--quiet", "--root", str(root),
-            "--processes", str(processes)]  # fmt: skip
+# A process that kills itself when it is about to touch a file of the label folder for the n-th time: opening, renaming.
+DIES_AT_FILE = """
+import os, signal, sys
+from openvocab.data.preparation.plans import run_script
+root, left = sys.argv[1], [int(sys.argv[2])]
+def hook(event, arguments):
+    if event in ("open", "os.rename") and "annotations_detectron2" in str(arguments[0]):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+run_script(("ade20k_150",), "", ["--part", "--quiet", "--processes", "1", "--root", root])
+"""
+
+# The same when n results have come from its two workers, which are then at work on others.
+DIES_AT_RESULT = """
+import os, signal, sys
+from openvocab.data.preparation import plans, runner
+root, left = sys.argv[1], int(sys.argv[2])
+def results(items, *_, **__):
+    for number, item in enumerate(items):
+        if number == left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield item
+if __name__ == "__main__":
+    runner.tqdm = results
+    plans.run_script(("ade20k_150",), "", ["--part", "--quiet", "--processes", "2", "--root", root])
+"""
+
+
+def run_and_die(code: str, root: Path, moment: int) -> None:
+    process = subprocess.run([sys.executable, "-c", code, str(root), str(moment)], capture_output=True, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
 
 
 def content(root: Path) -> dict[str, str]:
@@ -50,19 +79,16 @@ def test_ten_kills_and_an_unbroken_run_give_the_same_bytes(tmp_path, repository,
     prepare(plan(whole), progress=False)
     folder, draw = broken / ENTRY.label_dir, random.Random(0)
     for kill in range(10):
-        process = subprocess.Popen(command(broken, 2 if kill == 9 else 1), stderr=subprocess.PIPE)
-        have = len(list(folder.glob("*.png"))) if folder.is_dir() else 0
-        wanted, deadline = have + draw.randint(0, 30), time.monotonic() + 60
-        while len(list(folder.glob("*.png"))) < wanted or not (folder / STAMP).is_file():
-            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
-        assert not read_stamp(folder).finished
-        report = check_quickly(ENTRY, broken)
-        assert "stopped half-way: run python datasets/prepare_ade20k.py ade20k_150 again" in report.errors[0]
-    assert have < FILES
+        if kill < 9:
+            run_and_die(DIES_AT_FILE, broken, draw.randint(2, 50 * (kill + 1)))
+        else:
+            run_and_die(DIES_AT_RESULT, broken, draw.randint(1, 90))
+        # The very first file is the stamp, without which nothing is taken for prepared either.
+        assert not (folder / STAMP).exists() or not read_stamp(folder).finished
+        assert re.search("stopped half-way: run python datasets/prepare_ade20k.py ade20k_150 again|not prepared",
+                         check_quickly(ENTRY, broken).errors[0])  # fmt: skip
+    have = len(list(folder.glob("*.png")))
+    assert 100 < have < FILES
     (folder / "ADE_val_00000001.png.partial").write_bytes(b"half")
     prepare(plan(broken), progress=False)
     assert content(broken) == content(whole)
