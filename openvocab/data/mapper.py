@@ -19,6 +19,10 @@ from openvocab.data.reading import check_labels, label_name, read_image, read_pa
 
 logger = logging.getLogger(__name__)
 
+EPISODE_KEYS = ("vocabulary", "class_id", "episode")
+"""What the dict of an episode says of itself (`openvocab.data.few_shot`); passed on to model and evaluator."""
+
+
 class SemSegTrainMapper:
     """Short side to size, random crop, colour jitter, flip, padding to the crop size; image and labels always alike.
 
@@ -98,7 +102,8 @@ class SemSegTrainMapper:
             dataset_dict: as for `read_pair`; not changed.
 
         Returns:
-            "image" (3, h, w) uint8 RGB, "sem_seg" (h, w) int64, "height" and "width" of the original, "file_name".
+            "image" (3, h, w) uint8 RGB, "sem_seg" (h, w) int64, "height" and "width" of the original, "file_name"; of
+            an episode also `EPISODE_KEYS`.
 
         Raises:
             ValueError: labels out of range, or an unreadable file.
@@ -113,13 +118,14 @@ class SemSegTrainMapper:
         target = torch.from_numpy(labels.astype(np.int64))
         if self.ignore_label != self.target_ignore_label:
             target[target == self.ignore_label] = self.target_ignore_label
-        return {
+        sample = {
             "image": _image_tensor(image),
             "sem_seg": target,
             "height": height,
             "width": width,
             "file_name": dataset_dict["file_name"],
         }
+        return sample | {key: dataset_dict[key] for key in EPISODE_KEYS if key in dataset_dict}
 
     def _pad(self, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.pad_to is None:
@@ -156,7 +162,8 @@ class SemSegTestMapper:
 
         Returns:
             "image" (3, h', w') uint8 RGB, "height" and "width" of the original, "file_name", and "sem_seg"
-            (height, width) int64, the dataset's own labels, where there are any.
+            (height, width) int64, the dataset's own labels, where there are any. Of an episode also
+            `EPISODE_KEYS`.
         """
         labelled = "scene" in dataset_dict or "sem_seg_file_name" in dataset_dict
         image, labels = read_pair(dataset_dict) if labelled else (read_image(dataset_dict), None)
@@ -168,6 +175,7 @@ class SemSegTestMapper:
             "width": width,
             "file_name": dataset_dict["file_name"],
         }
+        sample |= {key: dataset_dict[key] for key in EPISODE_KEYS if key in dataset_dict}
         if labels is not None:
             sample["sem_seg"] = torch.from_numpy(labels.astype(np.int64))
         return sample

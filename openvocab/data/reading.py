@@ -1,6 +1,7 @@
 """Images and labels from a dataset dict: files on disk, or a drawn scene."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ logger = logging.getLogger(__name__)
 
 INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow modes whose pixels are class indices; all others hold colours."""
+
+EPISODE_IGNORE = 255
+"""In the label files of few-shot datasets: pixels that do not count (VOC's boundaries)."""
 
 
 def read_image(dataset_dict: dict[str, Any]) -> np.ndarray:
@@ -39,7 +43,8 @@ def read_labels(dataset_dict: dict[str, Any]) -> np.ndarray:
 
     Args:
         dataset_dict: with "scene" (and "label_table", what each of its 256 labels becomes) or "sem_seg_file_name" (PNG
-            or TIFF).
+            or TIFF). "foreground_value" (an episode of a few-shot dataset) makes that value 1 and all others 0, but for
+            `EPISODE_IGNORE`.
 
     Returns:
         (h, w) int32; the dataset's ignore label is kept.
@@ -50,7 +55,26 @@ def read_labels(dataset_dict: dict[str, Any]) -> np.ndarray:
     """
     if "scene" in dataset_dict:
         return _render(dataset_dict)[1].astype(np.int32)
-    path = dataset_dict["sem_seg_file_name"]
+    labels = read_indices(dataset_dict["sem_seg_file_name"])
+    foreground = dataset_dict.get("foreground_value")
+    if foreground is None:
+        return labels
+    return np.where(labels == EPISODE_IGNORE, EPISODE_IGNORE, labels == foreground).astype(np.int32)
+
+
+def read_indices(path: str | Path) -> np.ndarray:
+    """Reads an image whose pixels are class indices, exactly as stored.
+
+    Args:
+        path: PNG or TIFF, 8 or 16 bits, grey or palette (whose colours are not looked at).
+
+    Returns:
+        (h, w) int32.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is not an image, is cut off, or holds colours where indices belong.
+    """
     image = _open(path)
     if image.mode not in INDEX_MODES:
         raise ValueError(f"{path}: got a label file of mode {image.mode}, expected class indices (8 or 16 bit grey)")
@@ -106,13 +130,13 @@ def check_labels(labels: np.ndarray, num_classes: int, ignore_label: int, name: 
         raise ValueError(f"{name}: got labels {shown}, expected 0 to {num_classes - 1} or {ignore_label} (ignored)")
 
 
-def _open(path: str) -> Image.Image:
+def _open(path: str | Path) -> Image.Image:
     try:
         image = Image.open(path)
         image.load()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file") from error
-    except OSError as error:  # Pillow's for unknown formats and cut files
+    except (OSError, SyntaxError) as error:  # Pillow's for unknown formats, cut files and broken PNG chunks
         raise ValueError(f"{path}: not a readable image: {error}") from error
     return image
 

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 SYNONYM_RULES = ("mean", "first")
+BUILTIN_WORDS = ("prompts", "readable")
 
 
 @dataclass(frozen=True)
@@ -122,25 +123,30 @@ class Vocabulary:
         raise ValueError(f"path: got {path}, expected a .txt or .json file")
 
     @classmethod
-    def builtin(cls, name: str) -> "Vocabulary":
-        """Loads a vocabulary of a benchmark, with the strings its published numbers were measured with.
+    def builtin(cls, name: str, words: str = "prompts") -> "Vocabulary":
+        """Loads a vocabulary of a benchmark.
 
         Args:
             name: such as "coco_stuff_171"; see `builtin_names`.
+            words: "prompts", the strings that the published numbers were measured with ("airconditioner"), or
+                "readable", the same classes as one would write them ("air conditioner"), with all their synonyms.
 
         Returns:
             The vocabulary with the rule "first". Several classes may share a word (19 classes of ADE-847 do).
 
         Raises:
-            ValueError: unknown name; lists what exists.
+            ValueError: unknown name; lists what exists. Or unknown `words`.
 
         Example:
             >>> len(Vocabulary.builtin("coco_stuff_171"))
             171
         """
+        if words not in BUILTIN_WORDS:
+            raise ValueError(f"words: got {words!r}, expected one of {BUILTIN_WORDS}")
         content = _read_builtin(name)
+        entries = tuple((prompt,) if isinstance(prompt, str) else tuple(prompt) for prompt in content["prompts"])
         return cls(
-            entries=tuple((words,) if isinstance(words, str) else tuple(words) for words in content["prompts"]),
+            entries=entries if words == "prompts" else _readable(content, entries),
             names=tuple(content["names"]),
             channel_to_class=tuple(content["channel_to_class"]) if "channel_to_class" in content else None,
             synonyms="first",
@@ -215,9 +221,69 @@ def builtin_dataset_ids(name: str) -> tuple[int, ...]:
         One value per class.
 
     Raises:
+        ValueError: unknown name, or the dataset has no such values.
+    """
+    return _builtin_integers(name, "dataset_ids")
+
+
+def builtin_category_ids(name: str) -> tuple[int, ...]:
+    """Returns, per class, the category id in the dataset's annotation file (COCO's instances).
+
+    Args:
+        name: see `builtin_names`.
+
+    Returns:
+        One id per class.
+
+    Raises:
+        ValueError: unknown name, or the dataset has no such ids.
+    """
+    return _builtin_integers(name, "category_ids")
+
+
+def builtin_absent(name: str) -> tuple[int, ...]:
+    """Returns the classes of a built-in vocabulary that no validation image of its dataset shows.
+
+    Args:
+        name: see `builtin_names`.
+
+    Returns:
+        Class indices in ascending order; empty where every class occurs.
+
+    Raises:
         ValueError: unknown name.
     """
-    return tuple(_read_builtin(name)["dataset_ids"])
+    return tuple(_read_builtin(name).get("absent_in_val", ()))
+
+
+def builtin_colors(name: str) -> tuple[tuple[int, int, int], ...]:
+    """Returns a colour per class of a built-in vocabulary, all different.
+
+    Args:
+        name: see `builtin_names`.
+
+    Returns:
+        (red, green, blue) in 0..255 for each of the vocabulary's `names`.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    return tuple(tuple(bytes.fromhex(color)) for color in _read_builtin(name)["colors"])
+
+
+def _builtin_integers(name: str, key: str) -> tuple[int, ...]:
+    content = _read_builtin(name)
+    if key not in content:
+        raise ValueError(f"name: got {name!r}, which has no {key}")
+    return tuple(content[key])
+
+
+def _readable(content: dict, prompts: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    spelled = content.get("readable", {})
+    # Where several channels mean one class, the class name says nothing about a channel, so its prompt is spelled out.
+    folded = "channel_to_class" in content
+    source = prompts if folded else [name.split(", ") for name in content["names"]]
+    return tuple(tuple(spelled.get(word, word) for word in words) for words in source)
 
 
 def _read_builtin(name: str) -> dict:

@@ -7,7 +7,16 @@ import torch
 
 from openvocab.vocab.sampling import sample_vocabulary
 from openvocab.vocab.templates import TEMPLATES, templates
-from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary, builtin_dataset_ids, builtin_names, named_vocabulary
+from openvocab.vocab.vocabulary import (
+    Vocabulary,
+    as_vocabulary,
+    builtin_absent,
+    builtin_category_ids,
+    builtin_colors,
+    builtin_dataset_ids,
+    builtin_names,
+    named_vocabulary,
+)
 
 COUNTS = {"ade20k_150": 150, "ade20k_847": 847, "coco_stuff_171": 171, "pascal_context_459": 459,
           "pascal_context_59": 59, "pascal_voc_20": 20, "pascal_voc_20b": 59}  # fmt: skip
@@ -117,6 +126,39 @@ def test_builtin_traps():
     assert (len(background.names), background.names[20]) == (21, "background")
     assert background.channel_to_class == (*range(20), *[20] * 39)
     assert "food-other" in Vocabulary.builtin("coco_stuff_171").names
+
+
+def test_readable_words_where_the_published_ones_differ():
+    context = Vocabulary.builtin("pascal_context_459", words="readable")
+    assert context.entries[2] == ("air conditioner",)
+    published = Vocabulary.builtin("pascal_context_459")
+    spaces = [index for index in range(459) if context.names[index] != published.entries[index][0]]
+    assert len(spaces) == 94
+    assert Vocabulary.builtin("ade20k_150", words="readable").entries[1] == ("building", "edifice")
+    background = Vocabulary.builtin("pascal_voc_20b", words="readable")
+    assert (background.entries[15], len(background), len(background.names)) == (("potted plant",), 59, 21)
+    with pytest.raises(ValueError, match="words: got 'nice'"):
+        Vocabulary.builtin("ade20k_150", words="nice")
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_colours(name):
+    colours = builtin_colors(name)
+    assert len(colours) == len(set(colours)) == len(Vocabulary.builtin(name).names)
+    assert all(0 <= part <= 255 for colour in colours for part in colour)
+    assert name != "pascal_voc_20" or colours[:2] == ((128, 0, 0), (0, 128, 0))
+
+
+def test_few_shot_vocabularies():
+    coco = Vocabulary.builtin("coco_20i")
+    assert (coco.names[57], coco.entries[57]) == ("couch", ("sofa",))
+    assert sum(name != words[0] for name, words in zip(coco.names, coco.entries)) == 19
+    assert builtin_category_ids("coco_20i")[79] == 90
+    shots = Vocabulary.builtin("fss_1000")
+    assert (len(shots), shots.names[0], shots.entries[0]) == (1000, "ac wall", ("ac_wall",))
+    with pytest.raises(ValueError, match="'fss_1000', which has no dataset_ids"):
+        builtin_dataset_ids("fss_1000")
+    assert len(builtin_absent("pascal_context_459")) == 114 and builtin_absent("ade20k_847") == ()
 
 
 def test_templates():
