@@ -19,6 +19,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.VOCABULARY = node()
     cfg.MODEL.VOCABULARY.TRAIN = ""  # a built-in name (openvocab/vocab/data) or a .txt/.json file; "" = the dataset's
     cfg.MODEL.VOCABULARY.TEST = ""  # used where neither the input nor the dataset brings words
+    cfg.MODEL.VOCABULARY.WORDS = "prompts"  # of a benchmark: "prompts" (published), "readable" or "lseg_labels" (its own list)
     cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80) or "imagenet_select" (8)
     cfg.MODEL.VOCABULARY.SYNONYMS = "first"  # "first" (the original's rule) or "mean" of all synonyms' embeddings
     cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all

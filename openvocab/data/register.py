@@ -33,10 +33,11 @@ def register_all(root: str | Path | None = None) -> None:
 def register_entry(entry: DatasetEntry, root: Path) -> None:
     """Registers one dataset of files.
 
-    The metadata of a dataset with one vocabulary: `vocabulary`, `stuff_classes`, `stuff_colors`. Of a few-shot dataset,
-    whose dicts bring their words: `stuff_classes` ("others", "class", what the labels 0 and 1 mean), and
-    `episode_classes`, `episode_class_ids` (names of all classes, and which of them occur in the episodes). Of all:
-    `ignore_label`, `evaluator_type`, `protocol`, `benchmark`, `expected_count`, `image_root`, `sem_seg_root`.
+    The metadata of a dataset with one vocabulary: `vocabulary`, `vocabulary_name` (of the built-in one),
+    `stuff_classes`, `stuff_colors`. Of a few-shot dataset, whose dicts bring their words: `stuff_classes` ("others",
+    "class", what the labels 0 and 1 mean), and `episode_classes`, `episode_class_ids` (names of all classes, and which
+    of them occur in the episodes). Of all: `ignore_label`, `evaluator_type`, `protocol`, `benchmark`, `expected_count`,
+    `image_root`, `sem_seg_root`.
 
     Args:
         entry: a row of the table, or one's own.
@@ -64,4 +65,5 @@ def register_entry(entry: DatasetEntry, root: Path) -> None:
             stuff_classes=list(vocabulary.names),
             stuff_colors=[list(color) for color in builtin_colors(entry.vocabulary)],
             vocabulary=vocabulary,
+            vocabulary_name=entry.vocabulary,
         )

@@ -28,6 +28,7 @@ from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
 from openvocab.evaluation.sem_seg import SemSegEvaluator
+from openvocab.vocab.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Trainer(DefaultTrainer):
             dataset_dicts(name)  # a missing test set is an error now, not after hours
         self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
         if not self.cfg.MODEL.VOCABULARY.TRAIN:
-            use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], training=True)
+            use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg.MODEL.VOCABULARY.WORDS, training=True)
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
         return super().train()
@@ -242,7 +243,7 @@ class Trainer(DefaultTrainer):
         with preserved_rng():
             for index, name in enumerate(cfg.DATASETS.TEST):
                 loader = build_test_loader(cfg, name)
-                use_vocabulary_of(model, name)
+                use_vocabulary_of(model, name, cfg.MODEL.VOCABULARY.WORDS)
                 evaluator = evaluators[index] if evaluators else SemSegEvaluator.from_config(cfg, name)
                 results[name] = inference_on_dataset(model, loader, evaluator)
                 if comm.is_main_process():
@@ -254,16 +255,25 @@ class Trainer(DefaultTrainer):
         return self._last_eval_results
 
 
-def use_vocabulary_of(model: nn.Module, dataset_name: str, training: bool = False) -> None:
+def use_vocabulary_of(
+    model: nn.Module, dataset_name: str, words: str = "prompts", training: bool = False
+) -> None:
     """Gives a model the words of a dataset, for inputs that bring none.
 
     Args:
         model: possibly wrapped; a model without `set_default_vocabulary` is left alone.
         dataset_name: registered; without a vocabulary in its metadata the model keeps the words it has.
+        words: which spelling of a benchmark's words, see `Vocabulary.builtin`.
         training: whether they are for training or for evaluation; the model keeps the two apart.
+
+    Raises:
+        ValueError: unknown `words`.
     """
     inner = model.module if isinstance(model, DistributedDataParallel) else model
-    vocabulary = MetadataCatalog.get(dataset_name).get("vocabulary", None)
+    metadata = MetadataCatalog.get(dataset_name)
+    vocabulary = metadata.get("vocabulary", None)
+    if vocabulary is not None and metadata.get("vocabulary_name", None):
+        vocabulary = Vocabulary.builtin(metadata.vocabulary_name, words)
     if vocabulary is not None and hasattr(inner, "set_default_vocabulary"):
         inner.set_default_vocabulary(vocabulary, training=training)
 

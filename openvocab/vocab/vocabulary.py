@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 SYNONYM_RULES = ("mean", "first")
-BUILTIN_WORDS = ("prompts", "readable")
+BUILTIN_WORDS = ("prompts", "readable", "lseg_labels")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ class Vocabulary:
         Args:
             name: such as "coco_stuff_171"; see `builtin_names`.
             words: "prompts", the strings that the published numbers were measured with ("airconditioner"), or
-                "readable", the same classes as one would write them ("air conditioner"), with all their synonyms.
+                "readable", the same classes as one would write them ("air conditioner"), with all their synonyms, or
+                "lseg_labels", what LSeg's label file makes of ADE20K-150's ("pool table" becomes "pool").
 
         Returns:
             The vocabulary with the rule "first". Several classes may share a word (19 classes of ADE-847 do).
@@ -146,7 +147,7 @@ class Vocabulary:
         content = _read_builtin(name)
         entries = tuple((prompt,) if isinstance(prompt, str) else tuple(prompt) for prompt in content["prompts"])
         return cls(
-            entries=entries if words == "prompts" else _readable(content, entries),
+            entries=_spelled(content, entries, words),
             names=tuple(content["names"]),
             channel_to_class=tuple(content["channel_to_class"]) if "channel_to_class" in content else None,
             synonyms="first",
@@ -276,6 +277,15 @@ def _builtin_integers(name: str, key: str) -> tuple[int, ...]:
     if key not in content:
         raise ValueError(f"name: got {name!r}, which has no {key}")
     return tuple(content[key])
+
+
+def _spelled(content: dict, prompts: tuple[tuple[str, ...], ...], words: str) -> tuple[tuple[str, ...], ...]:
+    if words == "readable":
+        return _readable(content, prompts)
+    if words == "lseg_labels":
+        own = content.get("lseg_labels", {})
+        return tuple(tuple(own.get(word, word) for word in entry) for entry in prompts)
+    return prompts
 
 
 def _readable(content: dict, prompts: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:

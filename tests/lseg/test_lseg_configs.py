@@ -42,7 +42,7 @@ def test_a_foreign_key_is_refused():
 def test_the_other_configs_build(name):
     cfg = build_cfg(name, [])
     assert build_on_meta(name).input_size == (0 if "coco_stuff" in name else 480)
-    assert cfg.DATASETS.TRAIN[0] != "ade20k_150_train_lseg" and cfg.SOLVER.MAX_ITER > 0
+    assert cfg.DATASETS.TRAIN[0] != "ade20k_150_train_sem_seg" and cfg.SOLVER.MAX_ITER > 0
 
 
 def test_recipe():

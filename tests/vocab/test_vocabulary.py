@@ -186,3 +186,11 @@ def test_sampling():
 def test_sampling_errors(present, n):
     with pytest.raises(ValueError, match="got"):
         sample_vocabulary(present, 20, n)
+
+
+def test_lseg_has_a_list_of_its_own():
+    ours, theirs = Vocabulary.builtin("ade20k_150"), Vocabulary.builtin("ade20k_150", words="lseg_labels")
+    words = [entry[0] for entry in theirs.entries]
+    assert len(words) == 150 and words[58] == words[130] == "screen" and words[7] == "bed" and words[89] == "television"
+    assert sum(a != b for a, b in zip(ours.entries, theirs.entries)) == 16 and ours.names == theirs.names
+    assert Vocabulary.builtin("coco_stuff_171", words="lseg_labels") == Vocabulary.builtin("coco_stuff_171")
