@@ -15,6 +15,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
+from openvocab.data.checking.quick import require_ready
 from openvocab.data.register import register_all
 from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
 from openvocab.engine.setup import build_cfg, import_method, setup_job
@@ -45,6 +46,7 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     register_all()
     import_method(cfg.MODEL.META_ARCHITECTURE)
     setup_job(cfg, args.command_line)
+    require_ready([*cfg.DATASETS.TEST, *(() if args.eval_only else cfg.DATASETS.TRAIN)])
     if args.resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file():
         cfg = cfg.clone()
         cfg.defrost()

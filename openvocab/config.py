@@ -19,7 +19,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.VOCABULARY = node()
     cfg.MODEL.VOCABULARY.TRAIN = ""  # a built-in name (openvocab/vocab/data) or a .txt/.json file; "" = the dataset's
     cfg.MODEL.VOCABULARY.TEST = ""  # used where neither the input nor the dataset brings words
-    cfg.MODEL.VOCABULARY.WORDS = "prompts"  # of a benchmark: "prompts" (published), "readable" or "lseg_labels" (its own list)
+    cfg.MODEL.VOCABULARY.WORDS = "prompts"  # of a benchmark: "prompts", "readable" or "lseg_labels"
     cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80) or "imagenet_select" (8)
     cfg.MODEL.VOCABULARY.SYNONYMS = "first"  # "first" (the original's rule) or "mean" of all synonyms' embeddings
     cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all
@@ -31,6 +31,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.INPUT.FORMAT = "RGB"  # Detectron2's default is BGR; every model here takes RGB
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # share of the crop that one class may fill; 1.0 = no constraint
     cfg.INPUT.LONG_SIDE_TRAIN = []  # pixels, (least, greatest); where given, instead of MIN_SIZE_TRAIN
+    cfg.INPUT.SQUARE_SIZE = 0  # pixels; > 0 resizes images and labels to this square, in training and test (episodes)
     cfg.INPUT.PADDING = 128  # value of the pixels that fill an image up to the crop
     cfg.INPUT.COLOR_JITTER = True  # SSD photometric distortion in training
     cfg.INPUT.SIZE_DIVISIBILITY = 32  # pixels; evaluation without sliding window pads to a multiple

@@ -15,6 +15,7 @@ from detectron2.utils import comm
 
 from openvocab.checkpoint import zoo
 from openvocab.checkpoint.load import load_weights
+from openvocab.data.checking.quick import require_ready
 from openvocab.data.register import register_all
 from openvocab.engine.files import write_atomically
 from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
@@ -54,6 +55,7 @@ def config_of(name: str, datasets: list[str], output: Path, device: str, overrid
 def run(configs: dict[str, CfgNode], output: Path) -> None:
     """Evaluates every model in this process, and prints the table on the first one."""
     register_all()
+    require_ready(next(iter(configs.values())).DATASETS.TEST)
     rows = []
     for name, cfg in configs.items():
         import_method(cfg.MODEL.META_ARCHITECTURE)

@@ -95,6 +95,26 @@ class ResizeLongEdge(T.Augmentation):
         return LabelSafeResizeTransform(height, width, *size, Image.BILINEAR)
 
 
+class ResizeToSquare(T.Augmentation):
+    """Resizes to a square, whatever the aspect ratio."""
+
+    def __init__(self, side: int) -> None:
+        """Sets the side in pixels."""
+        self.side = side
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """Makes the resize.
+
+        Args:
+            image: (h, w, 3).
+
+        Returns:
+            The resize.
+        """
+        height, width = image.shape[:2]
+        return LabelSafeResizeTransform(height, width, self.side, self.side, Image.BILINEAR)
+
+
 class SSDColorTransform(T.Transform):
     """One fixed photometric distortion of an RGB image; labels stay as they are."""
 

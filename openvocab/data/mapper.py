@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from openvocab.data.augmentation import (
     LabelSafeResizeShortestEdge,
     ResizeLongEdge,
+    ResizeToSquare,
     SSDColorAugmentation,
     seeded_augmentation,
 )
@@ -138,21 +139,27 @@ class SemSegTrainMapper:
 
 
 class SemSegTestMapper:
-    """Resizes the image for the test; labels stay at their own size, where the scores are counted."""
+    """Resizes the image for the test; labels stay at their own size, where the scores are counted.
 
-    def __init__(self, *, short_side: int, max_side: int) -> None:
+    The few-shot protocols count at a fixed square instead: there the labels are resized, too.
+    """
+
+    def __init__(self, *, short_side: int, max_side: int, square: int = 0) -> None:
         """Fixes the size.
 
         Args:
             short_side: of the image, in pixels; 0 keeps the image as it is.
             max_side: limit of the long side, in pixels.
+            square: > 0 resizes image and labels to this square instead.
         """
-        self.resize = LabelSafeResizeShortestEdge(short_side, max_side)
+        self.square = square
+        self.resize = ResizeToSquare(square) if square else LabelSafeResizeShortestEdge(short_side, max_side)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "SemSegTestMapper":
-        """Reads INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST."""
-        return cls(short_side=cfg.INPUT.MIN_SIZE_TEST, max_side=cfg.INPUT.MAX_SIZE_TEST)
+        """Reads INPUT.MIN_SIZE_TEST, MAX_SIZE_TEST and SQUARE_SIZE."""
+        return cls(
+            short_side=cfg.INPUT.MIN_SIZE_TEST, max_side=cfg.INPUT.MAX_SIZE_TEST, square=cfg.INPUT.SQUARE_SIZE)
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Maps one sample.
@@ -161,14 +168,18 @@ class SemSegTestMapper:
             dataset_dict: as for `read_pair`, or without labels; not changed.
 
         Returns:
-            "image" (3, h', w') uint8 RGB, "height" and "width" of the original, "file_name", and "sem_seg"
-            (height, width) int64, the dataset's own labels, where there are any. Of an episode also
+            "image" (3, h', w') uint8 RGB, "height" and "width" of the original (or the square), "file_name", and
+            "sem_seg" (height, width) int64, the dataset's own labels, where there are any. Of an episode also
             `EPISODE_KEYS`.
         """
         labelled = "scene" in dataset_dict or "sem_seg_file_name" in dataset_dict
         image, labels = read_pair(dataset_dict) if labelled else (read_image(dataset_dict), None)
+        resize = self.resize.get_transform(image)
         height, width = image.shape[:2]
-        image = self.resize.get_transform(image).apply_image(image)
+        image = resize.apply_image(image)
+        if self.square:
+            height = width = self.square
+            labels = None if labels is None else resize.apply_segmentation(labels)
         sample = {
             "image": _image_tensor(image),
             "height": height,
@@ -212,6 +223,8 @@ def training_augmentations(cfg: CfgNode, ignore_label: int) -> list[T.Augmentati
 
 
 def _training_resize(cfg: CfgNode) -> T.Augmentation:
+    if cfg.INPUT.SQUARE_SIZE:
+        return ResizeToSquare(cfg.INPUT.SQUARE_SIZE)
     if cfg.INPUT.LONG_SIDE_TRAIN:
         return ResizeLongEdge(*cfg.INPUT.LONG_SIDE_TRAIN)
     return LabelSafeResizeShortestEdge(

@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
@@ -27,6 +27,7 @@ from openvocab.engine.files import write_atomically
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
+from openvocab.evaluation.few_shot import FewShotEvaluator
 from openvocab.evaluation.sem_seg import SemSegEvaluator
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -228,7 +229,7 @@ class Trainer(DefaultTrainer):
         Args:
             cfg: DATASETS.TEST, TEST.*, OUTPUT_DIR.
             model: with weights; possibly wrapped for distributed training. Random states are left as they were.
-            evaluators: one for each dataset; default `SemSegEvaluator`.
+            evaluators: one for each dataset; default `build_evaluator`.
 
         Returns:
             {dataset: {"sem_seg": {score: percent}}}, or the inner part where there is one dataset; empty off rank 0.
@@ -244,7 +245,7 @@ class Trainer(DefaultTrainer):
             for index, name in enumerate(cfg.DATASETS.TEST):
                 loader = build_test_loader(cfg, name)
                 use_vocabulary_of(model, name, cfg.MODEL.VOCABULARY.WORDS)
-                evaluator = evaluators[index] if evaluators else SemSegEvaluator.from_config(cfg, name)
+                evaluator = evaluators[index] if evaluators else build_evaluator(cfg, name)
                 results[name] = inference_on_dataset(model, loader, evaluator)
                 if comm.is_main_process():
                     print_csv_format(results[name])
@@ -253,6 +254,20 @@ class Trainer(DefaultTrainer):
     def _evaluate(self) -> OrderedDict:
         self._last_eval_results = self.test(self.cfg, self.model)
         return self._last_eval_results
+
+
+def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+    """Builds the evaluator for the protocol of a dataset.
+
+    Args:
+        cfg: TEST.*, OUTPUT_DIR, MODEL.WEIGHTS.
+        dataset_name: registered; "few_shot" as evaluator_type counts episodes, everything else classes.
+
+    Returns:
+        The evaluator.
+    """
+    few_shot = MetadataCatalog.get(dataset_name).get("evaluator_type", "sem_seg") == "few_shot"
+    return (FewShotEvaluator if few_shot else SemSegEvaluator).from_config(cfg, dataset_name)
 
 
 def use_vocabulary_of(
