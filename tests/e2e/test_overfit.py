@@ -23,7 +23,7 @@ def test_two_scenes_are_learned_by_heart(config, rate):
         table = torch.full((256,), 255)
         table[classes] = torch.arange(len(classes))
         item["sem_seg"] = table[item["sem_seg"]]
-    model = build_model(build_cfg(config, ["MODEL.DEVICE", "cpu"])).train()
+    model = build_model(build_cfg(config, ["MODEL.DEVICE", "cpu", "TEST.SLIDING_WINDOW.ENABLED", "False"])).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
     for _ in range(12):
         for _ in range(10):

@@ -66,10 +66,18 @@ def logits(model, image, words=LABELS):
         return model.logits(model.pixel_embeddings(image[None])[0], words)
 
 
-def regularized(kind, depth, activation):
-    block = SpatialRegularization(kind, depth, activation)
-    block.filter.load_state_dict(FILTER)
-    return block
+@pytest.fixture
+def regularize(model):
+    """Gives the model a golden regularisation for one test."""
+    head = model.sem_seg_head
+    before = head.regularization
+
+    def replace(kind, depth, activation):
+        head.regularization = SpatialRegularization(kind, depth, activation)
+        head.regularization.filter.load_state_dict(FILTER)
+
+    yield replace
+    head.regularization = before
 
 
 def test_every_file_is_tested():
@@ -91,8 +99,8 @@ class TestViTL16:
 
     @pytest.mark.parametrize(
         ("entry", "block"), [("logits_arch1", ("bottleneck", 2, "lrelu")), ("logits_arch2", ("depthwise", 3, "tanh"))])
-    def test_regularization(self, model, monkeypatch, entry, block):
-        monkeypatch.setattr(model.sem_seg_head, "regularization", regularized(*block))
+    def test_regularization(self, model, regularize, entry, block):
+        regularize(*block)
         check(logits(model, golden_image(480, 480))[:, ::4, ::4], entry, "lseg_vitl16.npz")
 
     def test_pixel_embeddings(self, model):
@@ -112,9 +120,9 @@ class TestViTB32:
     def test_logits(self, model):
         check(logits(model, golden_image(384, 480, 6))[:, ::4, ::4], "vitb32_logits", "lseg_vitb32.npz")
 
-    def test_loss_and_gradients(self, model, monkeypatch):
+    def test_loss_and_gradients(self, model, regularize):
         golden = json.loads((FOLDER / "lseg_vitb32_gradients.json").read_text())
-        monkeypatch.setattr(model.sem_seg_head, "regularization", regularized("bottleneck", 2, "lrelu"))
+        regularize("bottleneck", 2, "lrelu")
         loss, norms = gradient_norms(copy.deepcopy(model))
         assert loss == pytest.approx(golden["loss"], rel=LSEG_OUTPUT_BUDGET)
         frozen = {name for name, p in model.named_parameters() if not p.requires_grad}

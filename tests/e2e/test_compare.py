@@ -1,0 +1,50 @@
+"""One command evaluates both methods on the same scenes and prints a row for each."""
+
+import importlib.util
+import json
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from openvocab.data.emojiscapes import register_emojiscapes
+from openvocab.data.emojiscapes.register import scene_dicts
+
+NAME = "two_scenes_for_a_test"
+
+
+@pytest.fixture
+def two_scenes():
+    register_emojiscapes()
+    like = MetadataCatalog.get("emojiscapes_mini_test_openmoji")
+    DatasetCatalog.register(NAME, lambda: scene_dicts("test", ("openmoji",), 2))
+    MetadataCatalog.get(NAME).set(
+        stuff_classes=like.stuff_classes, vocabulary=like.vocabulary, ignore_label=like.ignore_label,
+        evaluator_type=like.evaluator_type, class_groups=like.class_groups)
+    yield NAME
+    DatasetCatalog.remove(NAME)
+    MetadataCatalog.remove(NAME)
+
+
+@pytest.fixture
+def compare(repository):
+    spec = importlib.util.spec_from_file_location("compare_script", repository / "tools" / "compare.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_row_for_each_method(compare, two_scenes, tmp_path, capsys):
+    arguments = ["--datasets", two_scenes, "--output", str(tmp_path), "TEST.SLIDING_WINDOW.ENABLED", "False"]
+    assert compare.main(arguments) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert rows == (tmp_path / "table.md").read_text().splitlines()
+    assert [row.split(" | ")[:2] for row in rows[2:]] == [
+        ["| emojiscapes_catseg", two_scenes], ["| emojiscapes_lseg", two_scenes]]
+    for model in ("emojiscapes_catseg", "emojiscapes_lseg"):
+        written = json.loads((tmp_path / model / f"{two_scenes}_results.json").read_text())
+        assert written["images"] == 2 and 0 < written["scores"]["mIoU"] <= 100
+
+
+def test_an_unknown_model_is_named(compare, capsys):
+    assert compare.main(["--models", "catseg_x"]) == 2
+    assert "expected one of emojiscapes_catseg, emojiscapes_lseg" in capsys.readouterr().err
