@@ -44,7 +44,7 @@ def sources(*folders: str) -> set[str]:
 def test_every_file_of_the_packages_is_in_the_wheel(unpacked):
     packed = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
     installed_configs = {f"openvocab/{name}" for name in sources("configs")}
-    expected = sources("openvocab", "catseg") | installed_configs
+    expected = sources("openvocab", "catseg", "lseg") | installed_configs
     assert installed_configs
     assert expected - packed == set()
     extra = {name for name in packed - expected if ".dist-info/" not in name}

@@ -109,8 +109,7 @@ def setup_job(cfg: CfgNode, command_line: str = "") -> None:
     if comm.is_main_process():
         _make_output_dir(cfg.OUTPUT_DIR)
     comm.synchronize()
-    for name in LOGGER_NAMES:
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
+    _setup_loggers(cfg.OUTPUT_DIR, rank)
     logger.info("rank %d of %d, torch %s, device %s", rank, comm.get_world_size(), torch.__version__, cfg.MODEL.DEVICE)
     if command_line:
         logger.info("command line: %s", command_line)
@@ -119,6 +118,15 @@ def setup_job(cfg: CfgNode, command_line: str = "") -> None:
         write_atomically(path, cfg.dump().encode())
         logger.info("full config written to %s", path)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+
+
+def _setup_loggers(output_dir: str, rank: int) -> None:
+    # Detectron2 only ever adds handlers. Those of an earlier job in this process would print every line twice, write it
+    # into the earlier job's log as well, and hold on to a standard output that may be closed by now.
+    setup_logger.cache_clear()
+    for name in LOGGER_NAMES:
+        logging.getLogger(name).handlers.clear()
+        setup_logger(output_dir, distributed_rank=rank, name=name)
 
 
 def _find_config(config_file: str | Path) -> Path:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openvocab.engine.setup import build_cfg, import_method
+from openvocab.engine.setup import build_cfg, import_method, setup_job
 
 
 @pytest.fixture
@@ -58,3 +58,12 @@ def test_unsafe_yaml_is_not_run(write):
 def test_unknown_method():
     with pytest.raises(ValueError, match="got 'Nobody', expected one of"):
         import_method("Nobody")
+
+
+def test_a_second_job_logs_once_and_into_its_own_folder(write, tmp_path, capfd):
+    for name in ("first", "second"):
+        cfg = build_cfg(write("MODEL:\n  META_ARCHITECTURE: CATSeg\n"), ["OUTPUT_DIR", str(tmp_path / name)])
+        setup_job(cfg, f"the {name} command")
+    assert capfd.readouterr().out.count("the second command") == 1
+    assert "the second command" in (tmp_path / "second" / "log.txt").read_text()
+    assert "the second command" not in (tmp_path / "first" / "log.txt").read_text()
