@@ -9,15 +9,17 @@ import pytest
 # Before any test imports a hub client, and for the processes that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Few threads: small models gain nothing from more, and sums must not depend on how many cores a machine has, in this
+# process or in those that tests start.
+THREADS = 2
+os.environ["OMP_NUM_THREADS"] = str(THREADS)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads():
-    """Few threads: small models gain nothing from more, and sums must not depend on how many cores a machine has."""
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(2)
+    pytest.importorskip("torch").set_num_threads(THREADS)  # the variable does nothing where torch is imported already
 
 
 @pytest.fixture(autouse=True)
