@@ -163,11 +163,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding:
 
 def backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int,
              copies: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Launches `backward_kernel`.
-
-    Args:
-        grad: (B, T, L, D), of the answer.
-        q, k, v, key_padding, value_padding, heads, copies: as in `forward`.
+    """Launches `backward_kernel`; `grad` is that of the answer, the other arguments are those of `forward`.
 
     Returns:
         Gradients of q, k, v (contiguous), key_padding and value_padding.

@@ -143,12 +143,7 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared: Tensor
 
 def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared: Tensor | None, mean: Tensor,
              deviation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Launches `backward_kernel`.
-
-    Args:
-        grad: (n, C, h, w), of the answer.
-        x, weight, bias, groups, shared: as in `forward`.
-        mean, deviation: answers of `forward`.
+    """Launches `backward_kernel`; `grad` is that of the answer, the others are arguments and answers of `forward`.
 
     Returns:
         Gradients of x (contiguous), weight and bias.

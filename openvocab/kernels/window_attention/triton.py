@@ -93,8 +93,8 @@ def forward_kernel(
         maximum = higher
     token = (slice_ * height + y) * width + x
     inside = q_there[:, None] & (channels[None, :] < d)
-    tl.store(out + token[:, None] * dim + head * d + channels[None, :], (mixed / total[:, None]).to(out.dtype.element_ty),
-             mask=inside)
+    mixed = (mixed / total[:, None]).to(out.dtype.element_ty)
+    tl.store(out + token[:, None] * dim + head * d + channels[None, :], mixed, mask=inside)
     tl.store(log_sums + token * heads + head, maximum + tl.log(total), mask=q_there)
 
 
@@ -228,12 +228,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidan
 
 def backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidance: Tensor | None,
              out: Tensor, log_sums: Tensor, heads: int, window: int, shift: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Launches both backward kernels.
-
-    Args:
-        grad: (B, H, W, D), of the answer.
-        q, k, v, q_guidance, k_guidance, heads, window, shift: as in `forward`.
-        out, log_sums: answers of `forward`.
+    """Launches both backward kernels; `grad` is that of the answer, the others are arguments and answers of `forward`.
 
     Returns:
         Gradients of q, k and v (contiguous).
