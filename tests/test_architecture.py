@@ -19,7 +19,7 @@ ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
 LAYERS = {
     "bottom": ("openvocab.config", "openvocab.interfaces", "openvocab.vocab", "openvocab.kernels", "openvocab.assets",
                "openvocab.preflight", "openvocab.checkpoint.rename"),
-    "clip": ("openvocab.clip", "openvocab.inference.sliding_window", "openvocab.model"),
+    "clip": ("openvocab.clip", "openvocab.inference.sliding_window", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": ("catseg", "lseg"),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
                    "openvocab.inference"),
@@ -29,7 +29,7 @@ ORDER = tuple(LAYERS)
 # Third-party modules that a layer may use; the methods may use Detectron2's registries and config, not its machinery.
 THIRD_PARTY = {
     "bottom": {"torch", "fvcore", "triton"},
-    "clip": {"torch", "numpy", "fvcore", "open_clip", "safetensors"},
+    "clip": {"torch", "numpy", "fvcore", "open_clip", "safetensors", "triton"},
     "methods": {"torch", "numpy", "fvcore", "triton", "timm", "torchvision",
                 "detectron2.config", "detectron2.layers", "detectron2.modeling", "detectron2.structures"},
 }
