@@ -10,14 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from catseg.guided_linear import GuidedLinear
-
-EPSILON = 1e-6  # of the normaliser in linear attention
-
-
-def feature_map(x: Tensor) -> Tensor:
-    """The positive feature map of linear attention, elu(x) + 1."""
-    return F.elu(x) + 1
-
+from openvocab.kernels.class_attention import class_attention
 
 class ClassAttention(nn.Module):
     """Linear attention over the class axis; queries and keys also see the text guidance.
@@ -52,21 +45,24 @@ class ClassAttention(nn.Module):
             (B, T, H, W, D).
         """
         # Guidance is per class only: (B or 1, T, 1, 1, D) after its projection.
-        q = self._heads(feature_map(self.q(x, self.q.project_guidance(guidance)[:, :, None, None])))
-        k = self._heads(feature_map(self.k(x, self.k.project_guidance(guidance)[:, :, None, None])))
-        v = self._heads(self.v(x))
-        keys_values = torch.einsum("bthwnd,bthwne->bhwnde", k, v)
-        keys = k.sum(dim=1)
-        if copies:
-            k_pad = self._heads(feature_map(self.k(padding, self.k.project_guidance(padding_guidance))))
-            v_pad = self._heads(self.v(padding))
-            keys_values = keys_values + copies * torch.einsum("nd,ne->nde", k_pad, v_pad)
-            keys = keys + copies * k_pad
-        normaliser = torch.einsum("bthwnd,bhwnd->bthwn", q, keys) + EPSILON
-        return (torch.einsum("bthwnd,bhwnde->bthwne", q, keys_values) / normaliser[..., None]).flatten(-2)
+        q = self.q(x, self.q.project_guidance(guidance)[:, :, None, None])
+        k = self.k(x, self.k.project_guidance(guidance)[:, :, None, None])
+        key_padding, value_padding = self.project_padding(padding, padding_guidance)
+        q, k, v = (part.flatten(2, 3) for part in (q, k, self.v(x)))
+        mixed = class_attention(q, k, v, key_padding, value_padding, self.heads, copies)
+        return mixed.unflatten(2, x.shape[2:4])
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1))
+    def project_padding(self, padding: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
+        """Projects the padding class.
+
+        Args:
+            padding: (D,) its token, normalised.
+            guidance: (G,).
+
+        Returns:
+            Key, before the feature map, and value; both (D,).
+        """
+        return self.k(padding, self.k.project_guidance(guidance)), self.v(padding)
 
 
 class ClassAggregation(nn.Module):

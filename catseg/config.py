@@ -13,7 +13,8 @@ def add_catseg_config(cfg: CN) -> None:
     cfg.MODEL.CATSEG.WINDOW_SIZE = 12  # tokens
     cfg.MODEL.CATSEG.POOLING_SIZES = [2, 2]  # class aggregation in training, tokens
     cfg.MODEL.CATSEG.TEST_POOLING_SIZES = [1, 1]  # the same at evaluation
-    cfg.MODEL.CATSEG.PAD_LEN = 256  # class axis: padded to this length, cut to it per image; 0 = neither
+    cfg.MODEL.CATSEG.PAD_LEN = 256  # class aggregation acts as if the classes were padded to this number; 0 = no padding
+    cfg.MODEL.CATSEG.MAX_CLASSES = 256  # classes that an image (a view) keeps, the most similar ones; 0 = all
     cfg.MODEL.CATSEG.GUIDANCE_DIM = 128  # channels of the projected image and text guidance
     cfg.MODEL.CATSEG.DECODER_DIMS = [64, 32]  # channels after each upsampling stage
     cfg.MODEL.CATSEG.DECODER_GUIDANCE_DIMS = [256, 128]  # channels of the upsampled taps

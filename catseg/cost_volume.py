@@ -43,7 +43,7 @@ def keep_most_similar(cost: Tensor, text: Tensor, limit: int) -> KeptClasses:
     Args:
         cost: (B, T, P, H, W).
         text: (T, P, C).
-        limit: classes to keep (PAD_LEN); 0 keeps all.
+        limit: classes to keep (MAX_CLASSES); 0 keeps all.
 
     Returns:
         What is kept.

@@ -8,10 +8,17 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openvocab.kernels.group_norm_relu import group_norm_relu
+
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """Makes the decoder's normalisation: groups of 16 channels, at least one group."""
     return nn.GroupNorm(max(1, channels // 16), channels)
+
+
+def norm_relu(norm: nn.GroupNorm, x: Tensor, shared: Tensor | None = None) -> Tensor:
+    """Normalises and activates `x + shared`: x (n, C, h, w), shared (images, C, h, w), images dividing n."""
+    return group_norm_relu(x, norm.weight, norm.bias, norm.num_groups, shared, norm.eps)
 
 
 class UpBlock(nn.Module):
@@ -44,11 +51,9 @@ class UpBlock(nn.Module):
         """
         up = self.up(x.flatten(0, 1))
         # conv([up ; guidance]) is the sum of two convolutions, of which the second one is the same for all classes.
-        mixed = F.conv2d(up, self.conv1.weight[:, :self.up_dim], padding=1).unflatten(0, x.shape[:2])
-        mixed = mixed + F.conv2d(guidance, self.conv1.weight[:, self.up_dim:], padding=1)[:, None]
-        y = F.relu(self.norm1(mixed.flatten(0, 1)))
-        y = F.relu(self.norm2(self.conv2(y)))
-        return y.unflatten(0, x.shape[:2])
+        shared = F.conv2d(guidance, self.conv1.weight[:, self.up_dim:], padding=1)
+        y = norm_relu(self.norm1, F.conv2d(up, self.conv1.weight[:, :self.up_dim], padding=1), shared)
+        return norm_relu(self.norm2, self.conv2(y)).unflatten(0, x.shape[:2])
 
 
 class Decoder(nn.Module):

@@ -24,6 +24,10 @@ class GuidedLinear(nn.Linear):
         """Computes the second term: (..., guidance_dim) to (..., out_dim)."""
         return F.linear(guidance, self.weight[:, self.dim:], self.bias)
 
+    def project_tokens(self, x: Tensor) -> Tensor:
+        """Computes the first term: (..., dim) to (..., out_dim)."""
+        return F.linear(x, self.weight[:, :self.dim])
+
     def forward(self, x: Tensor, projected: Tensor) -> Tensor:
         """Computes the sum.
 
@@ -34,4 +38,4 @@ class GuidedLinear(nn.Linear):
         Returns:
             (..., out_dim).
         """
-        return F.linear(x, self.weight[:, :self.dim]) + projected
+        return self.project_tokens(x) + projected

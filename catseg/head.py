@@ -3,7 +3,7 @@
 Shape letters: B images, T classes, K <= T kept classes, P templates, C joint width, D hidden width, H x W grid.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from catseg.class_aggregation import ClassAggregation
 from catseg.cost_volume import CostEmbedding, compute_cost, keep_most_similar
 from catseg.decoder import Decoder
+from catseg.fast_head import FastHead
 from catseg.spatial_aggregation import SpatialAggregation
 from openvocab.interfaces import ClipFeatures, TextFeatures
+from openvocab.versions import weights_key
 from openvocab.vocab.templates import templates
 
-LOGIT_OF_DROPPED = -100.0  # of classes that the cut to PAD_LEN leaves out
-SLICES_PER_CHUNK = 512  # (image, class) slices at a time where no gradient is wanted; bounds memory
+LOGIT_OF_DROPPED = -100.0  # of classes that the cut to MAX_CLASSES leaves out
 
 
 class AggregationLayer(nn.Module):
@@ -57,7 +58,9 @@ class CATSegHead(nn.Module):
         window_size: side of an attention window in tokens.
         pooling_sizes: tokens averaged per axis before class aggregation, in training.
         test_pooling_sizes: the same in evaluation.
-        pad_len: length that the class axis is padded to and, per image, cut to; 0 = neither.
+        pad_len: length that the class axis acts as if padded to; 0 = no padding.
+        max_classes: an image keeps this many of the most similar classes; 0 = all.
+        fast: whether evaluation without gradients takes the fast path (`catseg.fast_head`).
         guidance_dim: channels of the projected guidance.
         decoder_dims: channels after the two decoder stages.
         decoder_guidance_dims: channels of the upsampled taps.
@@ -70,7 +73,8 @@ class CATSegHead(nn.Module):
     @configurable
     def __init__(self, *, prompts: int, joint_dim: int, tap_dim: int, grid: tuple[int, int], hidden_dim: int,
                  num_layers: int, num_heads: int, window_size: int, pooling_sizes: Sequence[int],
-                 test_pooling_sizes: Sequence[int], pad_len: int, guidance_dim: int, decoder_dims: Sequence[int],
+                 test_pooling_sizes: Sequence[int], pad_len: int, max_classes: int, fast: bool, guidance_dim: int,
+                 decoder_dims: Sequence[int],
                  decoder_guidance_dims: Sequence[int], decoder_guidance_proj_dims: Sequence[int]):
         super().__init__()
         for name, sizes in (("POOLING_SIZES", pooling_sizes), ("TEST_POOLING_SIZES", test_pooling_sizes)):
@@ -79,7 +83,9 @@ class CATSegHead(nn.Module):
         if hidden_dim % num_heads:
             raise ValueError(f"HIDDEN_DIM: got {hidden_dim}, expected a multiple of NUM_HEADS {num_heads}")
         self.pooling = {True: tuple(pooling_sizes), False: tuple(test_pooling_sizes)}  # by `self.training`
-        self.pad_len = pad_len
+        self.max_classes = max_classes
+        self.fast = fast
+        self._fast: tuple[Hashable, FastHead] | None = None
         self.grid = tuple(grid)
         self.cost_embedding = CostEmbedding(prompts, hidden_dim)
         self.image_guidance = nn.Conv2d(joint_dim, guidance_dim, kernel_size=3, padding=1)
@@ -115,6 +121,8 @@ class CATSegHead(nn.Module):
             "pooling_sizes": own.POOLING_SIZES,
             "test_pooling_sizes": own.TEST_POOLING_SIZES,
             "pad_len": own.PAD_LEN,
+            "max_classes": own.MAX_CLASSES,
+            "fast": cfg.MODEL.FAST,
             "guidance_dim": own.GUIDANCE_DIM,
             "decoder_dims": own.DECODER_DIMS,
             "decoder_guidance_dims": own.DECODER_GUIDANCE_DIMS,
@@ -129,7 +137,7 @@ class CATSegHead(nn.Module):
             text: embeddings (T, P, C).
 
         Returns:
-            Logits (B, T, 4H, 4W). Where T > pad_len > 0, the classes that an image is least similar to get -100.
+            Logits (B, T, 4H, 4W). Where T > max_classes > 0, the classes that an image is least similar to get -100.
 
         Raises:
             ValueError: the features' grid is not the one that the head was built for.
@@ -137,23 +145,44 @@ class CATSegHead(nn.Module):
         if features.dense.shape[-2:] != self.grid:
             raise ValueError(f"features: got a grid of {tuple(features.dense.shape[-2:])}, expected {self.grid}")
         classes = len(text.embeddings)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not self.fast or self.pooling[self.training] != (1, 1):
             return self._logits(features, text.embeddings)
-        step = max(1, SLICES_PER_CHUNK // min(classes, self.pad_len or classes))
-        chunks = zip(features.dense.split(step), *(tap.split(step) for tap in features.taps))
-        return torch.cat([self._logits(ClipFeatures(dense, taps), text.embeddings) for dense, *taps in chunks])
+        logits, index = self.sparse_logits(features, text)
+        return logits if index is None else _spread(logits, index, classes)
+
+    def sparse_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
+        """Computes the logits of the classes that each image keeps, on the fast path; see `forward`.
+
+        Returns:
+            (B, K, 4H, 4W), and (B, K) indices into T, or None where all are kept.
+        """
+        device = features.dense.device.type
+        lowered = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if lowered else self.cost_embedding.weight.dtype
+        key = dtype, torch.is_inference_mode_enabled(), weights_key(self)
+        if self._fast is None or self._fast[0] != key:
+            with torch.autocast(device, enabled=False):
+                self._fast = key, FastHead(self, dtype)
+        with torch.autocast(device, enabled=False):
+            return self._fast[1](features, text.embeddings)
+
+    def train(self, mode: bool = True) -> "CATSegHead":
+        """Switches the mode and forgets the composed weights: a write through `.data` leaves no other trace."""
+        self._fast = None
+        return super().train(mode)
 
     def _logits(self, features: ClipFeatures, text: Tensor) -> Tensor:
-        kept = keep_most_similar(compute_cost(features.dense, text), text, self.pad_len)
+        kept = keep_most_similar(compute_cost(features.dense, text), text, self.max_classes)
         x = self.cost_embedding(kept.cost)
         image_guidance = F.relu(self.image_guidance(features.dense)).permute(0, 2, 3, 1)
         text_guidance = F.relu(self.text_guidance(F.normalize(kept.text.mean(dim=2), dim=-1)))
         for layer in self.layers:
             x = layer(x, image_guidance, text_guidance, self.pooling[self.training])
-        tap_guidance = self.decoder.guidance(features.taps)
-        logits = torch.cat([self.decoder(part, tap_guidance) for part in x.split(SLICES_PER_CHUNK, dim=1)], dim=1)
-        if kept.index is None:
-            return logits
-        everything = logits.new_full((len(logits), len(text), *logits.shape[2:]), LOGIT_OF_DROPPED)
-        batch = torch.arange(len(logits), device=logits.device)[:, None]
-        return everything.index_put((batch, kept.index), logits)
+        logits = self.decoder(x, self.decoder.guidance(features.taps))
+        return logits if kept.index is None else _spread(logits, kept.index, len(text))
+
+
+def _spread(logits: Tensor, index: Tensor, classes: int) -> Tensor:
+    everything = logits.new_full((len(logits), classes, *logits.shape[2:]), LOGIT_OF_DROPPED)
+    batch = torch.arange(len(logits), device=logits.device)[:, None]
+    return everything.index_put((batch, index), logits)

@@ -16,6 +16,8 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.CLIP.INPUT_SIZE = 384  # pixels; every view is resized to this square
     cfg.MODEL.CLIP.FINETUNE = "attention"  # "attention" (q and v projections), "full" or "none"
 
+    cfg.MODEL.FAST = True  # evaluation takes the fast path: the same function, composed weights, by chunks
+
     cfg.MODEL.VOCABULARY = node()
     cfg.MODEL.VOCABULARY.TRAIN = ""  # a built-in name (openvocab/vocab/data) or a .txt/.json file; "" = the dataset's
     cfg.MODEL.VOCABULARY.TEST = ""  # used where neither the input nor the dataset brings words

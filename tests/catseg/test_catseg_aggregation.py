@@ -8,7 +8,8 @@ from catseg.class_aggregation import ClassAggregation
 from catseg.cost_volume import CostEmbedding, compute_cost, keep_most_similar
 from catseg.decoder import Decoder, UpBlock
 from catseg.guided_linear import GuidedLinear
-from catseg.spatial_aggregation import SpatialAggregation, SwinBlock, partition, region_mask, unpartition
+from catseg.spatial_aggregation import SpatialAggregation, SwinBlock
+from openvocab.kernels.window_attention.reference import make_windows
 from openvocab.testing import directional_derivative_error
 
 DIM, GUIDANCE, HEADS = 16, 8, 4
@@ -80,7 +81,7 @@ def test_padding_is_trained_only_where_it_is_used():
 def plain_block(block, x, gn, height, width):
     """A Swin block by brute force: every token attends to those that share its shifted window and its strip."""
     batch, classes = x.shape[:2]
-    window, shift = block.window, block.shift
+    window, shift = block.attn.window, block.attn.shift
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     padded = [side + (-side % window) for side in (height, width)]
 
@@ -108,25 +109,18 @@ def plain_block(block, x, gn, height, width):
 def test_windows_by_brute_force(grid, window, shift):
     torch.manual_seed(0)
     block = SwinBlock(DIM, GUIDANCE, HEADS, grid, window, shift)
-    x, gn = torch.randn(2, 3, *grid, DIM), torch.randn(2, 1, *grid, GUIDANCE)
-    close(block(x, gn), plain_block(block, x, gn, *grid))
-
-
-def test_partition_is_undone():
-    x = torch.randn(2, 8, 12, 5)
-    windows = partition(x, 4)
-    assert windows.shape == (12, 16, 5)
-    assert torch.equal(windows[1], x[0, :4, 4:8].flatten(0, 1))
-    assert torch.equal(unpartition(windows, 4, 8, 12), x)
+    x, gn = torch.randn(2, 3, *grid, DIM), torch.randn(2, *grid, GUIDANCE)
+    close(block(x, gn), plain_block(block, x, gn[:, None], *grid))
 
 
 def test_mask_of_the_released_model():
     """24 x 24 tokens, window 12, shift 6: strips of 12, 6 and 6; the first window is whole, the last in four pieces."""
-    mask = region_mask(24, 24, 12, 6)
-    assert mask.shape == (4, 144, 144)
-    assert mask[0].abs().sum() == 0
-    assert [int((window == 0).sum()) for window in mask] == [144**2, 2 * 72**2, 2 * 72**2, 4 * 36**2]
-    assert set(mask.unique().tolist()) == {-100.0, 0.0}
+    windows = make_windows(24, 24, 12, 6, torch.device("cpu"), torch.float32)
+    assert windows.mask.shape == (4, 1, 144, 144)
+    assert windows.mask[0].abs().sum() == 0
+    assert [int((window == 0).sum()) for window in windows.mask] == [144**2, 2 * 72**2, 2 * 72**2, 4 * 36**2]
+    assert set(windows.mask.unique().tolist()) == {-100.0, 0.0}
+    assert make_windows(24, 24, 12, 0, torch.device("cpu"), torch.float32).mask is None
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from catseg.fast_head import Chunks
 from openvocab.testing import golden_image
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -72,7 +73,7 @@ def test_any_number_of_words(tiny, count):
 
 
 def test_permuting_a_large_vocabulary(tiny):
-    model = tiny(MODEL__CATSEG__PAD_LEN=6)
+    model = tiny(MODEL__CATSEG__PAD_LEN=6, MODEL__CATSEG__MAX_CLASSES=6)
     words = [f"number {index}" for index in range(11)]
     order = torch.randperm(11, generator=torch.Generator().manual_seed(0)).tolist()
     straight = answer(model, {"image": image(), "vocabulary": words})[0]["sem_seg"]
@@ -84,8 +85,35 @@ def test_chunks_of_slices_change_nothing(tiny, monkeypatch):
     model = tiny(TEST__SLIDING_WINDOW__ENABLED=True)
     item = {"image": image(), "vocabulary": WORDS}
     want = answer(model, item)[0]["sem_seg"]
-    monkeypatch.setattr("catseg.head.SLICES_PER_CHUNK", 3)
+    monkeypatch.setattr("catseg.fast_head.CACHE_CHUNKS", Chunks(views=2, slices=3, decoded=2, tokens=20))
     close(answer(model, item)[0]["sem_seg"], want)
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"MODEL__CATSEG__MAX_CLASSES": 3, "MODEL__CATSEG__PAD_LEN": 4}, {"MODEL__CATSEG__PAD_LEN": 0},
+    {"MODEL__VOCABULARY__TEMPLATES": "imagenet_select"}, {"MODEL__CLIP__INPUT_SIZE": 40, "MODEL__CATSEG__WINDOW_SIZE": 3},
+    {"TEST__SLIDING_WINDOW__ENABLED": True},
+])  # fmt: skip
+def test_fast_path_equals_the_reference(tiny, changes):
+    item = {"image": image(), "vocabulary": WORDS}
+    torch.manual_seed(1)
+    fast = tiny(**changes)
+    want = tiny(MODEL__FAST=False, **changes)
+    want.load_state_dict(fast.state_dict())
+    with torch.no_grad():  # so that the padding's, the guidance's and the biases' shares are not lost in the noise
+        for model in (fast, want):
+            torch.manual_seed(2)
+            for parameter in model.sem_seg_head.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    close(answer(fast, item)[0]["sem_seg"], answer(want, item)[0]["sem_seg"])
+
+
+def test_the_fast_path_follows_the_weights(tiny):
+    model, item = tiny(), {"image": image(), "vocabulary": WORDS}
+    before = answer(model, item)[0]["sem_seg"]
+    with torch.no_grad():
+        model.sem_seg_head.decoder.head.bias.add_(1)
+    assert (answer(model, item)[0]["sem_seg"] - before).min() > 0.01
 
 
 def test_labels(tiny):

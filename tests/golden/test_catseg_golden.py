@@ -55,6 +55,12 @@ def golden(name):
     return dict(np.load(FOLDER / f"catseg_{name}.npz"))
 
 
+@pytest.fixture(params=[True, False], ids=["fast", "reference"])
+def either_path(model, request, monkeypatch):
+    """Evaluation by the fast path, and by the reference."""
+    monkeypatch.setattr(model.sem_seg_head, "fast", request.param)
+
+
 @pytest.fixture
 def whole_image(model, monkeypatch):
     """The model without sliding window."""
@@ -108,12 +114,14 @@ def test_decoder_guidance(name, model, features, golden, stage, size, step):
 
 
 @both
+@pytest.mark.usefixtures("either_path")
 @torch.no_grad()
 def test_logits(name, model, features, text, golden):
     assert_golden(model.sem_seg_head(features, text)[0], golden["logits"])
 
 
 @slow_for_large
+@pytest.mark.usefixtures("either_path")
 @torch.no_grad()
 def test_large_vocabulary(name, model, features, golden):
     text = model.clip.text(Vocabulary.from_words(large_vocabulary()), model.vocabulary.templates)
@@ -124,6 +132,7 @@ def test_large_vocabulary(name, model, features, golden):
 
 
 @slow_for_large
+@pytest.mark.usefixtures("either_path")
 @torch.no_grad()
 def test_sliding_window(name, model, golden, monkeypatch):
     seen, merge = [], model.merge_logits
@@ -134,16 +143,16 @@ def test_sliding_window(name, model, golden, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["vitb"], scope="module")
+@pytest.mark.usefixtures("either_path")
 @torch.no_grad()
 def test_extra_entries(name, whole_image, features, text, monkeypatch):
     extra = dict(np.load(FOLDER / "catseg_vitb_extra.npz"))
     assert set(extra) == {"probabilities_without_window", "logits_without_padding"}
     item = {"image": golden_image(500, 375, 9), "height": 125, "width": 94, "vocabulary": SMALL}
     assert_golden(whole_image([item])[0]["sem_seg"], extra["probabilities_without_window"])
-    head = whole_image.sem_seg_head
-    for part in (head, *(layer.classes for layer in head.layers)):
-        monkeypatch.setattr(part, "pad_len", 0)
-    assert_golden(head(features, text)[0], extra["logits_without_padding"])
+    for layer in whole_image.sem_seg_head.layers:
+        monkeypatch.setattr(layer.classes, "pad_len", 0)
+    assert_golden(whole_image.sem_seg_head(features, text)[0], extra["logits_without_padding"])
 
 
 @slow_for_large

@@ -18,10 +18,10 @@ def class_attention(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_
     q, k, v = (x.unflatten(-1, (heads, -1)) for x in (feature_map(q), feature_map(k), v))
     keys_values = torch.einsum("btlnd,btlne->blnde", k, v)
     keys = k.sum(dim=1)
-    if copies:
-        k_pad = feature_map(key_padding.to(q.dtype)).unflatten(-1, (heads, -1))
-        v_pad = value_padding.to(q.dtype).unflatten(-1, (heads, -1))
-        keys_values = keys_values + copies * torch.einsum("nd,ne->nde", k_pad, v_pad)
-        keys = keys + copies * k_pad
+    # With no copy as well, times 0: distributed training raises on trainable parameters without gradient.
+    k_pad = feature_map(key_padding.to(q.dtype)).unflatten(-1, (heads, -1))
+    v_pad = value_padding.to(q.dtype).unflatten(-1, (heads, -1))
+    keys_values = keys_values + copies * torch.einsum("nd,ne->nde", k_pad, v_pad)
+    keys = keys + copies * k_pad
     normaliser = torch.einsum("btlnd,blnd->btln", q, keys) + EPSILON
     return (torch.einsum("btlnd,blnde->btlne", q, keys_values) / normaliser[..., None]).flatten(-2)

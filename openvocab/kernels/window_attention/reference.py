@@ -1,6 +1,9 @@
 """Window attention in eager PyTorch: the oracle of the kernel (Swin; arXiv 2303.11797, section 3.3)."""
 
+from typing import NamedTuple
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SEPARATED = -100.0  # added to the logits of tokens that must not see each other, as in Swin
@@ -34,22 +37,71 @@ def window_tokens(height: int, width: int, window: int, shift: int, device: torc
     return index.flatten(0, 1).flatten(1), (2 * y_region + x_region).flatten(0, 1).flatten(1)
 
 
+class Windows(NamedTuple):
+    """Which tokens a map's windows hold, and which of them see each other.
+
+    Attributes:
+        index: (n, L) int64 into the flattened map; padding points at token 0 and is never seen.
+        order: (H * W) int64, for each token of the map its place in the flattened windows.
+        mask: (n, 1, L, L), added to the logits; None where all see all.
+    """
+
+    index: Tensor
+    order: Tensor
+    mask: Tensor | None
+
+
+def make_windows(height: int, width: int, window: int, shift: int, device: torch.device, dtype: torch.dtype) -> Windows:
+    """Lays windows over a map; see `window_tokens` for the sizes.
+
+    Args:
+        height: tokens of the map.
+        width: likewise.
+        window: side of a window in tokens.
+        shift: in tokens.
+        device: of the answer.
+        dtype: of the mask.
+
+    Returns:
+        The windows.
+    """
+    index, region = window_tokens(height, width, window, shift, device)
+    mask = torch.where(region[:, :, None] == region[:, None, :], 0.0, SEPARATED)
+    mask = mask.masked_fill((index < 0)[:, None, :], float("-inf"))
+    order = torch.empty(height * width, dtype=torch.long, device=device)
+    tokens = index.flatten()  # every token of the map lies in exactly one window
+    order[tokens[tokens >= 0]] = torch.arange(tokens.numel(), device=device)[tokens >= 0]
+    return Windows(index.clamp(min=0), order, mask[:, None].to(dtype) if bool(mask.any()) else None)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None) -> Tensor:
+    """Attends within windows.
+
+    Args:
+        q: (B, n, L, D): B maps cut into n windows, guidance included. Any strides.
+        k: likewise.
+        v: likewise.
+        heads: divides D.
+        mask: (n, 1, L, L), see `Windows`.
+
+    Returns:
+        (B, n, L, D).
+    """
+    mask = None if mask is None else mask[None].expand(len(q), -1, -1, -1, -1).flatten(0, 1)
+    split = (x.flatten(0, 1).unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    mixed = F.scaled_dot_product_attention(*split, attn_mask=mask)  # (B * n, heads, L, D / heads)
+    return mixed.transpose(1, 2).flatten(2).unflatten(0, q.shape[:2])
+
+
 def window_attention(q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidance: Tensor | None, heads: int,
                      window: int, shift: int) -> Tensor:
     """Attends; see `openvocab.kernels.window_attention.api.window_attention`. Every dtype computes in itself."""
-    maps, height, width, dim = q.shape
+    maps, height, width, _ = q.shape
     if q_guidance is not None:
         classes = maps // len(q_guidance)
         q = (q.unflatten(0, (-1, classes)) + q_guidance.to(q.dtype)[:, None]).flatten(0, 1)
         k = (k.unflatten(0, (-1, classes)) + k_guidance.to(k.dtype)[:, None]).flatten(0, 1)
-    index, region = window_tokens(height, width, window, shift, q.device)
-    mask = torch.where(region[:, :, None] == region[:, None, :], 0.0, SEPARATED)
-    mask = mask.masked_fill((index < 0)[:, None, :], float("-inf")).to(q.dtype)
-    q, k, v = (x.flatten(1, 2)[:, index.clamp(min=0)].unflatten(-1, (heads, -1)).transpose(2, 3) for x in (q, k, v))
-    logits = q @ k.transpose(-1, -2) * (dim // heads) ** -0.5 + mask[:, None]  # (maps, n, heads, L, L)
-    mixed = (logits.softmax(-1) @ v).transpose(2, 3).flatten(-2)
-    # Every token of the map lies in exactly one window.
-    order = torch.empty(height * width, dtype=torch.long, device=q.device)
-    tokens = index.flatten()
-    order[tokens[tokens >= 0]] = torch.arange(tokens.numel(), device=q.device)[tokens >= 0]
-    return mixed.flatten(1, 2)[:, order].unflatten(1, (height, width))
+    windows = make_windows(height, width, window, shift, q.device, q.dtype)
+    q, k, v = (x.flatten(1, 2)[:, windows.index] for x in (q, k, v))
+    mixed = attend(q, k, v, heads, windows.mask).flatten(1, 2)
+    return mixed[:, windows.order].unflatten(1, (height, width))

@@ -1,0 +1,106 @@
+"""Weights of CAT-Seg's head, composed once for evaluation: layers with nothing in between become one.
+
+Each class takes a stage in the precision of its weights, from which products are composed, and the same stage cast to the
+precision that is computed in.
+
+Shape letters: D hidden width, G guidance width, H x W grid.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from catseg.class_aggregation import ClassAggregation
+from catseg.decoder import UpBlock
+from catseg.spatial_aggregation import SwinBlock
+from openvocab.kernels.window_attention.reference import make_windows
+
+
+class ComposedSwinBlock:
+    """A Swin block with one product for query, key and value.
+
+    Attributes:
+        block: the block, cast.
+        qkv: (3D, D) weight of the tokens' share.
+        qkv_bias: (3D,): only the values have one; those of query and key are in the guidance's share.
+        windows: of the grid.
+    """
+
+    def __init__(self, block: SwinBlock, cast: SwinBlock, grid: tuple[int, int]):
+        attn, dim = cast.attn, block.attn.q.dim
+        self.block = cast
+        self.qkv = torch.cat([attn.q.weight[:, :dim], attn.k.weight[:, :dim], attn.v.weight])
+        self.qkv_bias = F.pad(attn.v.bias, (2 * dim, 0))
+        self.windows = make_windows(*grid, attn.window, attn.shift, self.qkv.device, self.qkv.dtype)
+
+    def project_guidance(self, guidance: Tensor) -> Tensor:
+        """Gives the guidance's share of query and key: (..., G) to (..., 2D)."""
+        attn = self.block.attn
+        return torch.cat([attn.q.project_guidance(guidance), attn.k.project_guidance(guidance)], dim=-1)
+
+
+class ComposedClassAggregation:
+    """Class aggregation with its padding class projected and contiguous weights.
+
+    Attributes:
+        layer: the layer, cast.
+        query: (D, D) weight of the tokens' share.
+        key: likewise.
+        key_padding: (D,) of a padding class.
+        value_padding: (D,).
+    """
+
+    def __init__(self, layer: ClassAggregation, cast: ClassAggregation):
+        dim = layer.attention.q.dim
+        self.layer = cast
+        self.query, self.key = (linear.weight[:, :dim].contiguous() for linear in (cast.attention.q, cast.attention.k))
+        padding = layer.attention.project_padding(
+            layer.norm1(layer.padding_tokens)[0, 0], layer.padding_guidance[0, 0])
+        self.key_padding, self.value_padding = (part.to(self.key.dtype) for part in padding)
+
+
+class ComposedUpBlock:
+    """An upsampling stage whose transposed convolution and first convolution are one.
+
+    A transposed convolution with kernel and stride 2 followed by a 3x3 convolution is a transposed convolution with
+    kernel 4, stride 2 and padding 1: half the multiplications, and the wide map between the two never exists.
+
+    Attributes:
+        stage: the stage, cast.
+        weight: (in_dim, out_dim, 4, 4).
+        bias_map: (1, out_dim, 2H, 2W), what the bias of the first layer becomes; it differs at the border.
+        guidance: (out_dim, guidance_dim, 3, 3) weight of the guidance's share.
+    """
+
+    def __init__(self, stage: UpBlock, cast: UpBlock, grid: tuple[int, int]):
+        own, guidance = stage.conv1.weight.tensor_split([stage.up_dim], dim=1)
+        flat = stage.up.bias[None, :, None, None].expand(-1, -1, 2 * grid[0], 2 * grid[1])
+        composed = (compose_up(stage.up.weight, own), F.conv2d(flat, own, padding=1), guidance)
+        self.stage = cast
+        self.weight, self.bias_map, self.guidance = (
+            part.to(cast.up.weight.dtype, memory_format=torch.channels_last) for part in composed)
+
+    def project_guidance(self, guidance: Tensor) -> Tensor:
+        """Gives what is added to every class: (B, guidance_dim, 2H, 2W) to (B, out_dim, 2H, 2W)."""
+        return (F.conv2d(guidance, self.guidance, padding=1) + self.bias_map).contiguous(
+            memory_format=torch.channels_last)
+
+
+def compose_up(up: Tensor, conv: Tensor) -> Tensor:
+    """Composes ConvTranspose2d(kernel 2, stride 2) with a 3x3 convolution of padding 1.
+
+    Pixel i of the input reaches pixel 2i + a after the first layer (a = 0, 1), and 2i + a - d + 1 after the second
+    (d = 0..2): tap a - d + 2 of a transposed convolution with kernel 4, stride 2 and padding 1.
+
+    Args:
+        up: (in, middle, 2, 2).
+        conv: (out, middle, 3, 3).
+
+    Returns:
+        (in, out, 4, 4).
+    """
+    composed = up.new_zeros(up.shape[0], conv.shape[0], 4, 4)
+    for a in range(2):
+        for b in range(2):
+            composed[:, :, a:a + 3, b:b + 3] += torch.einsum("im,omde->iode", up[:, :, a, b], conv.flip(2, 3))
+    return composed

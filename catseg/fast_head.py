@@ -1,0 +1,165 @@
+"""CAT-Seg's head in evaluation: the function of `catseg.head` with composed weights, by chunks that fit into a cache.
+
+Window attention and decoder treat classes on their own and run over chunks of classes; class aggregation treats
+locations on their own and runs over chunks of locations.
+
+Shape letters: V views, T classes, K <= T kept classes, P templates, C joint width, D hidden width, H x W grid,
+m slices (a class in a view).
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from catseg.composed import ComposedClassAggregation, ComposedSwinBlock, ComposedUpBlock
+from catseg.cost_volume import KeptClasses, compute_cost, keep_most_similar
+from catseg.decoder import norm_relu
+from openvocab.interfaces import ClipFeatures
+from openvocab.kernels.class_attention import class_attention
+from openvocab.kernels.window_attention import window_attention
+from openvocab.kernels.window_attention.reference import attend
+
+
+class Chunks(NamedTuple):
+    """How much is computed at a time.
+
+    Attributes:
+        views: of an image.
+        slices: in window attention.
+        decoded: slices in the decoder.
+        tokens: (class, location) pairs in class aggregation.
+    """
+
+    views: int
+    slices: int
+    decoded: int
+    tokens: int
+
+
+CACHE_CHUNKS = Chunks(views=1, slices=8, decoded=4, tokens=8 * 576)  # intermediate results of a few MB: a CPU's cache
+GPU_CHUNKS = Chunks(views=64, slices=1024, decoded=512, tokens=1 << 20)  # launches are dear, memory is large
+
+
+class FastHead:
+    """The composed head.
+
+    Args:
+        head: a `catseg.head.CATSegHead` without pooling in evaluation. Its weights are copied where they are composed or
+            cast: make a new one when they change.
+        dtype: that is computed in. Cost volume and logits are float32 at least.
+    """
+
+    def __init__(self, head: nn.Module, dtype: torch.dtype):
+        cast = head if head.cost_embedding.weight.dtype == dtype else copy.deepcopy(head).to(dtype)
+        grid = head.grid
+        self.head, self.dtype = cast, dtype
+        self.layers = [
+            ([ComposedSwinBlock(block, cast_block, grid) for block, cast_block in
+              ((own.spatial.block_1, other.spatial.block_1), (own.spatial.block_2, other.spatial.block_2))],
+             ComposedClassAggregation(own.classes, other.classes), other.spatial.guidance_norm)
+            for own, other in zip(head.layers, cast.layers)]
+        self.stages = [
+            ComposedUpBlock(stage, cast_stage, (factor * grid[0], factor * grid[1]))
+            for stage, cast_stage, factor in zip(head.decoder.up, cast.decoder.up, (1, 2))]
+        weight = cast.cost_embedding.weight
+        self.embedding = weight.flatten(1), cast.cost_embedding.bias
+
+    def __call__(self, features: ClipFeatures, text: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Computes the logits of the kept classes.
+
+        Args:
+            features: dense (V, C, H, W) and two taps (V, tap_dim, H, W).
+            text: (T, P, C), L2-normalised.
+
+        Returns:
+            Logits (V, K, 4H, 4W), float32 at least, and (V, K) indices into T, or None where all are kept.
+        """
+        chunks = GPU_CHUNKS if features.dense.is_cuda else CACHE_CHUNKS
+        classes = min(len(text), self.head.max_classes or len(text))
+        step = max(1, min(chunks.views, chunks.slices // classes))
+        parts = zip(features.dense.split(step), *(tap.split(step) for tap in features.taps))
+        answers = [self._views(dense, taps, text, chunks) for dense, *taps in parts]
+        logits = torch.cat([logits for logits, _ in answers])
+        return logits, None if answers[0][1] is None else torch.cat([index for _, index in answers])
+
+    def _views(self, dense: Tensor, taps: Sequence[Tensor], text: Tensor, chunks: Chunks) -> tuple[Tensor, Tensor | None]:
+        head, exact = self.head, torch.promote_types(self.dtype, torch.float32)
+        kept = keep_most_similar(compute_cost(dense.to(exact), text.to(exact)), text.to(exact), head.max_classes)
+        dense, taps = dense.to(self.dtype), [tap.to(self.dtype) for tap in taps]
+        guidance = F.relu(head.image_guidance(dense)).permute(0, 2, 3, 1)
+        text_guidance = F.relu(head.text_guidance(F.normalize(kept.text.mean(dim=2), dim=-1).to(self.dtype)))
+        x = self._embedded(kept, chunks)
+        for blocks, classes, guidance_norm in self.layers:
+            normalized = guidance_norm(guidance)
+            shares = [block.project_guidance(normalized) for block in blocks]
+            for part in self._slices(x, chunks.slices):
+                y = part.flatten(0, 1)
+                for block, share in zip(blocks, shares):
+                    y = self._swin(y, block, share)
+                part.copy_(y.view_as(part))
+            self._mix_classes(x, classes, text_guidance, chunks.tokens)
+        shared = [stage.project_guidance(maps) for stage, maps in zip(self.stages, head.decoder.guidance(taps))]
+        logits = [self._decode(part, shared, exact) for part in self._slices(x, chunks.decoded)]
+        return torch.cat(logits, dim=1), kept.index
+
+    def _slices(self, x: Tensor, count: int) -> Iterator[Tensor]:
+        yield from x.split(max(1, count // len(x)), dim=1)
+
+    def _embedded(self, kept: KeptClasses, chunks: Chunks) -> Tensor:
+        """Embeds the cost of each class (convolution as a product): (V, K, H * W, D)."""
+        weight, bias = self.embedding
+        side = self.head.cost_embedding.kernel_size[0]
+        cost = F.pad(kept.cost.to(self.dtype), 4 * (side // 2,))
+        x = cost.new_empty(*kept.cost.shape[:2], self.head.grid[0] * self.head.grid[1], len(weight))
+        for part, out in zip(self._slices(cost, chunks.slices), self._slices(x, chunks.slices)):
+            patches = part.unfold(3, side, 1).unfold(4, side, 1).permute(0, 1, 3, 4, 2, 5, 6)  # (V, k, H, W, P, 7, 7)
+            out.copy_(F.linear(patches.flatten(4).flatten(2, 3), weight, bias))
+        return x
+
+    def _swin(self, x: Tensor, composed: ComposedSwinBlock, share: Tensor) -> Tensor:
+        """Applies a Swin block to (m, H * W, D); share: (V, H, W, 2D) of the guidance in query and key."""
+        block, windows = composed.block, composed.windows
+        h = block.norm1(x)
+        if x.is_cuda:
+            maps = F.linear(h, composed.qkv, composed.qkv_bias).unflatten(1, self.head.grid).chunk(3, dim=-1)
+            attn = block.attn
+            mixed = window_attention(*maps, attn.heads, attn.window, attn.shift, *share.chunk(2, dim=-1)).flatten(1, 2)
+            x = x + attn.proj(mixed)
+        else:
+            count, length = windows.index.shape
+            index = windows.index.flatten()
+            qkv = F.linear(h.index_select(1, index), composed.qkv, composed.qkv_bias)  # in the order of the windows
+            own = qkv[..., :share.shape[-1]].unflatten(0, (len(share), -1))
+            own += share.flatten(1, 2).index_select(1, index)[:, None]
+            q, k, v = qkv.unflatten(1, (count, length)).chunk(3, dim=-1)
+            mixed = attend(q, k, v, block.attn.heads, windows.mask).flatten(1, 2)
+            x = x + block.attn.proj(mixed).index_select(1, windows.order)
+        return x.add_(block.mlp(block.norm2(x)))
+
+    def _mix_classes(self, x: Tensor, composed: ComposedClassAggregation, guidance: Tensor, tokens: int) -> None:
+        """Applies class aggregation to (V, K, H * W, D) in place; guidance: (V or 1, K, G)."""
+        layer = composed.layer
+        attention = layer.attention
+        q_share, k_share = (part.project_guidance(guidance)[:, :, None] for part in (attention.q, attention.k))
+        copies = max(0, layer.pad_len - x.shape[1])
+        for part in x.split(max(1, tokens // (len(x) * x.shape[1])), dim=2):
+            h = layer.norm1(part)
+            q = F.linear(h, composed.query).add_(q_share)
+            k = F.linear(h, composed.key).add_(k_share)
+            y = class_attention(q, k, attention.v(h), composed.key_padding, composed.value_padding, attention.heads,
+                                copies).add_(part)
+            part.add_(y.add_(layer.mlp(layer.norm2(y))))
+
+    def _decode(self, x: Tensor, shared: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """Decodes (V, k, H * W, D) to logits (V, k, 4H, 4W)."""
+        y = x.flatten(0, 1).unflatten(1, self.head.grid).permute(0, 3, 1, 2)  # channels last, as it lies in memory
+        for composed, maps in zip(self.stages, shared):
+            stage = composed.stage
+            y = F.conv_transpose2d(y, composed.weight, stride=2, padding=1)
+            y = norm_relu(stage.norm1, y, maps)
+            y = norm_relu(stage.norm2, stage.conv2(y))
+        return self.head.decoder.head(y)[:, 0].to(dtype).unflatten(0, x.shape[:2])
