@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openvocab.checkpoint.download import DownloadError, download, sha256_of
+from openvocab.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -215,9 +216,7 @@ def _compare(model: ZooModel, path: Path, digest: str) -> None:
     if expected is None:
         logger.warning("%s: no hash is published for this file; noting sha256 %s in %s", path, digest, note)
         try:
-            part = note.with_name(f"{note.name}.{os.getpid()}.part")
-            part.write_text(f"{digest}  {path.name}\n")
-            os.replace(part, note)
+            write_atomically(note, f"{digest}  {path.name}\n".encode())
         except OSError as error:  # a read-only cache is a legitimate set-up; the hash was printed
             logger.warning("cannot note the hash in %s: %s", note, error)
     elif digest != expected.lower():

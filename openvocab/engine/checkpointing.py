@@ -11,8 +11,8 @@ from detectron2.engine import hooks
 from detectron2.utils import comm
 from torch import nn
 
-from openvocab.engine.files import replace_atomically, write_atomically
 from openvocab.engine.rng import rng_state
+from openvocab.files import replace_atomically, write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from openvocab.config import add_openvocab_config
-from openvocab.engine.files import write_atomically
+from openvocab.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
