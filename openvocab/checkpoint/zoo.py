@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from openvocab.assets import weights_path, weights_root
 from openvocab.checkpoint.download import DownloadError, download, sha256_of
 from openvocab.files import write_atomically
 
@@ -171,10 +172,7 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None) -> P
         DownloadError: fetching failed.
     """
     if weights is not None:
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            raise ValueError(f"weights: no such file: {path}")
-        return path
+        return weights_path(weights)
     if model.url is None and model.page is None:
         return _shipped(model)
     path = cache_folder() / model.file_name
@@ -200,9 +198,7 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None) -> P
 
 
 def _shipped(model: ZooModel) -> Path:
-    from openvocab.assets import weights_path
-
-    path = weights_path(model.file_name)
+    path = weights_path(weights_root() / model.file_name)  # not a file of that name in the current folder
     if model.sha256 is not None:
         _compare(model, path, sha256_of(path))
     return path

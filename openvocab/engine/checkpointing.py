@@ -1,7 +1,6 @@
 """Checkpoints that are whole or absent, hold every random state, and are refused when they do not fit."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from detectron2.engine import hooks
 from detectron2.utils import comm
 from torch import nn
 
+from openvocab.assets import weights_path
 from openvocab.engine.rng import rng_state
 from openvocab.files import replace_atomically, write_atomically
 
@@ -92,27 +92,6 @@ def load_weights_for_cfg(model: nn.Module, weights: str) -> None:
     if not weights:
         logger.info("MODEL.WEIGHTS is empty: training starts from what the model was built with")
         return
-    path = find_weights(weights)
     from openvocab.checkpoint.load import load_weights  # lazily: it knows every method's rename table
 
-    load_weights(model, path)
-
-
-def find_weights(weights: str) -> Path:
-    """Finds a weights file.
-
-    Args:
-        weights: a path, or the name of a file that comes with the package.
-
-    Returns:
-        An existing file.
-
-    Raises:
-        ValueError: neither.
-    """
-    path = Path(os.path.expanduser(weights))
-    if path.is_file():
-        return path
-    from openvocab.assets import weights_path  # lazily: a plain path needs no search
-
-    return weights_path(weights)
+    load_weights(model, weights_path(weights))

@@ -105,10 +105,10 @@ def test_a_cache_that_cannot_be_written_still_loads(model, cache, caplog):
 
 
 def test_shipped_model_is_looked_for_in_the_package(monkeypatch, tmp_path):
-    file = tmp_path / "emojiscapes_catseg.pth"
-    file.write_bytes(b"weights")
-    monkeypatch.setattr("openvocab.assets.weights_path", lambda name: tmp_path / name)
     shipped = zoo.find("emojiscapes_catseg")
-    assert zoo.weights_file(shipped) == file
+    file = zoo.weights_file(shipped)
+    (tmp_path / file.name).write_bytes(b"another file of that name")
+    monkeypatch.chdir(tmp_path)
+    assert file.parent.name == "weights" and zoo.weights_file(shipped) == file
     with pytest.raises(ValueError, match="has changed"):
         zoo.weights_file(dataclasses.replace(shipped, sha256="0" * 64))
