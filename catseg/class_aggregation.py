@@ -46,7 +46,7 @@ class ClassAttention(nn.Module):
             guidance: (B or 1, T, G).
             padding: (D,) token of a padding class, normalised.
             padding_guidance: (G,).
-            copies: number of padding classes.
+            copies: number of padding classes; 0 leaves the answer as it is.
 
         Returns:
             (B, T, H, W, D).
@@ -57,11 +57,11 @@ class ClassAttention(nn.Module):
         v = self._heads(self.v(x))
         keys_values = torch.einsum("bthwnd,bthwne->bhwnde", k, v)
         keys = k.sum(dim=1)
-        if copies:
-            k_pad = self._heads(feature_map(self.k(padding, self.k.project_guidance(padding_guidance))))
-            v_pad = self._heads(self.v(padding))
-            keys_values = keys_values + copies * torch.einsum("nd,ne->nde", k_pad, v_pad)
-            keys = keys + copies * k_pad
+        # With no copy as well, times 0: distributed training raises on trainable parameters without gradient.
+        k_pad = self._heads(feature_map(self.k(padding, self.k.project_guidance(padding_guidance))))
+        v_pad = self._heads(self.v(padding))
+        keys_values = keys_values + copies * torch.einsum("nd,ne->nde", k_pad, v_pad)
+        keys = keys + copies * k_pad
         normaliser = torch.einsum("bthwnd,bhwnd->bthwn", q, keys) + EPSILON
         return (torch.einsum("bthwnd,bhwnde->bthwne", q, keys_values) / normaliser[..., None]).flatten(-2)
 
