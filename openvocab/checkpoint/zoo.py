@@ -29,7 +29,8 @@ class ZooModel:
         note: one line for people.
         url: where they can be fetched; None if they ship with the package, or can be fetched by hand only.
         page: where a person fetches them with a browser, if there is no `url` for programs.
-        sha256: of the file; None where its authors published none.
+        sha256: of the file; None where its authors published none, or it ships with the package (git and pip compare
+            hashes of their own, and a file that was cut later cannot be read).
     """
 
     name: str
