@@ -16,20 +16,27 @@ def replace_together(writers: Mapping[Path, Callable[[BinaryIO], object]]) -> No
         writers: final place -> what writes the content to the open file; the folders exist.
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: a file cannot be written (full disk, no permission); names its final place.
     """
     partials = {path: path.with_name(f"{path.name}.{os.getpid()}.partial") for path in writers}
     try:
         for path, write in writers.items():
-            with open(partials[path], "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(partials[path], path, write)
         for path, partial in partials.items():
             os.replace(partial, path)
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
+
+
+def _write(partial: Path, path: Path, write: Callable[[BinaryIO], object]) -> None:
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # of a full disk Python does not say which file it was
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def replace_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

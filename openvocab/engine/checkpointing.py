@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -33,7 +33,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
         data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
         data |= kwargs
         path = Path(self.save_dir) / f"{name}.pth"
-        replace_atomically(path, lambda file: torch.save(data, file))
+        replace_atomically(path, lambda file: _save(data, file))
         logger.info("checkpoint written to %s", path)
         self.tag_last_checkpoint(path.name)
 
@@ -62,6 +62,15 @@ class AtomicCheckpointer(DetectionCheckpointer):
                 f"{len(unexpected)} unexpected ({', '.join(unexpected[:3])}); it belongs to another model"
             )
         self.model.load_state_dict(state)
+
+
+def _save(data: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(data, file)
+    except RuntimeError as error:  # torch hides a full disk behind "unexpected pos" in its archive
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 class CheckpointHook(hooks.PeriodicCheckpointer):

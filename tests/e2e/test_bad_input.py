@@ -170,6 +170,15 @@ def test_contents_of_the_files(folders, tmp_path, demo, capsys):
         assert part in out
 
 
+def test_a_full_disk(folders, tmp_path, demo, capsys, full_disk):
+    Image.fromarray(np.zeros((200, 600, 3), np.uint8)).save(tmp_path / "wide.png")
+    case = Case("full disk", ("--input", str(tmp_path / "wide.png"), *CATS), 2, "")
+    assert demo.main(arguments_of(case, folders, tmp_path / "output")) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: File too large: ") and "/output/wide_" in line
+    assert os.listdir(tmp_path / "output") == []
+
+
 @pytest.mark.slow
 def test_a_picture_of_48_million_pixels(folders, tmp_path, demo, capsys):
     y, x = np.mgrid[0:6000, 0:8000].astype(np.uint16)
