@@ -41,7 +41,7 @@ def _file_for(letters: str) -> str | None:
     for file in sorted(files, key=lambda file: ("regular" not in file.lower(), file)):  # rather than a bold one
         if _has(file, wanted):
             return file
-    logger.warning("no font on this machine has the letters %s; pictures show them escaped", letters)
+    logger.warning("no font on this machine has the letters %r; pictures show them escaped", letters)
     return None
 
 
