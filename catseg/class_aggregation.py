@@ -39,7 +39,7 @@ class ClassAttention(nn.Module):
             guidance: (B or 1, T, G).
             padding: (D,) token of a padding class, normalised.
             padding_guidance: (G,).
-            copies: number of padding classes.
+            copies: number of padding classes; 0 leaves the answer as it is.
 
         Returns:
             (B, T, H, W, D).

@@ -4,6 +4,7 @@
     python demo/demo.py --input img.jpg --vocabulary "cat, sofa|couch"
 
 Exit code 0: all pictures were done. 1: some could not be read, the others were done. 2: nothing was done.
+130: interrupted; what was done until then is whole.
 """
 
 import argparse
@@ -81,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, DownloadError) as error:
         _report(error)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -169,8 +169,7 @@ def build_image_encoder(name: str, pretrained: str, taps: Sequence[int], dims: S
         A `ViTEncoder` or `ResNetEncoder`, on the current default device.
 
     Raises:
-        ValueError: an unknown name, weights that do not fit it, or taps or dims that do not fit.
-        FileNotFoundError: no such file.
+        ValueError: an unknown name, weights that are missing or do not fit it, or taps or dims that do not fit.
     """
     if pretrained not in ("", "imagenet") and name not in own_configs():
         raise ValueError(f"pretrained: got {pretrained!r} for {name}, expected '' or 'imagenet' "

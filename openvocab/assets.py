@@ -42,27 +42,34 @@ def config_names() -> list[str]:
     return sorted(name for name in names if "base" not in name.split("/")[:-1])
 
 
+def weights_root() -> Path:
+    """Returns the folder of the weights that ship with the package."""
+    return _PACKAGE / "weights"
+
+
 def weights_names() -> list[str]:
     """Returns the file names of the weights that ship with the package, sorted."""
-    root = _PACKAGE / "weights"
+    root = weights_root()
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
-def weights_path(name: str) -> Path:
-    """Finds weights that ship with the package.
+def weights_path(weights: str | Path) -> Path:
+    """Finds a weights file, wherever somebody may name one: in a config, on a command line, in Python.
 
     Args:
-        name: file name in `openvocab/weights`.
+        weights: a path to a file ("~" is the home folder), or the name of a file that ships with the package.
 
     Returns:
         Path of an existing file.
 
     Raises:
-        ValueError: no such file; lists the names that exist.
+        ValueError: neither; lists the names that exist.
     """
-    root = _PACKAGE / "weights"
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return path
     names = weights_names()
-    if name not in names:
-        known = ", ".join(names) or f"none (no files in {root})"
-        raise ValueError(f"weights: expected one of {known}, got {name!r}")
-    return root / name
+    if str(weights) in names:
+        return weights_root() / weights
+    known = ", ".join(names) or f"none, in {weights_root()}"
+    raise ValueError(f"weights: no such file: {path}; with the package come {known}")

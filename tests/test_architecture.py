@@ -18,7 +18,7 @@ ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
 # From the bottom to the top; a module may import from its own layer and from those below it. The longest prefix counts.
 LAYERS = {
     "bottom": ("openvocab.config", "openvocab.interfaces", "openvocab.vocab", "openvocab.kernels", "openvocab.assets",
-               "openvocab.preflight", "openvocab.checkpoint.rename"),
+               "openvocab.preflight", "openvocab.files", "openvocab.checkpoint.rename"),
     "clip": ("openvocab.clip", "openvocab.inference.sliding_window", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": ("catseg", "lseg"),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
@@ -36,6 +36,7 @@ THIRD_PARTY = {
 # These need none at all: they are used before anything is installed, or where torch must not be loaded.
 STANDARD_LIBRARY_ONLY = (
     "openvocab.vocab.vocabulary", "openvocab.vocab.templates", "openvocab.preflight", "openvocab.assets",
+    "openvocab.files",
 )  # fmt: skip
 EMPTY_CONTAINER = re.compile(r"\[\]|\{\}|(set|dict|list|defaultdict|OrderedDict|Counter)\(\w*\)")
 

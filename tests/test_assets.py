@@ -47,13 +47,21 @@ def test_unknown_config_lists_the_models(package):
         assets.config_path("nope")
 
 
-def test_weights(package):
+def test_weights_by_name_and_by_path(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert assets.weights_path("small.pt") == package / "weights" / "small.pt"
-    with pytest.raises(ValueError, match=r"weights: expected one of small\.pt, got '\.\./small\.pt'"):
+    (tmp_path / "small.pt").touch()
+    assert assets.weights_path("small.pt").resolve() == tmp_path / "small.pt", "a file wins over a name"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert assets.weights_path("~/small.pt") == tmp_path / "small.pt"
+
+
+def test_missing_weights_list_what_is_there(package):
+    with pytest.raises(ValueError, match=r"weights: no such file: \.\./small\.pt; with the package come small\.pt"):
         assets.weights_path("../small.pt")
 
 
 def test_nothing_shipped_is_said(package):
     (package / "weights" / "small.pt").unlink()
-    with pytest.raises(ValueError, match="none"):
+    with pytest.raises(ValueError, match="with the package come none"):
         assets.weights_path("small.pt")

@@ -17,10 +17,10 @@ from openvocab.checkpoint import zoo
 from openvocab.checkpoint.load import load_weights
 from openvocab.data.checking.quick import require_ready
 from openvocab.data.register import register_all
-from openvocab.engine.files import write_atomically
 from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
 from openvocab.engine.setup import build_cfg, import_method, setup_job
 from openvocab.engine.trainer import Trainer
+from openvocab.files import write_atomically
 
 DATASETS = ("emojiscapes_mini_test", "emojiscapes_mini_test_heldout")
 SCORES = ("mIoU", "mIoU-base", "mIoU-novel", "mIoU-stuff", "share-mIoU-base", "share-mIoU-novel", "pACC")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from openvocab.clip.weights import pack_token_table, read_state
-from openvocab.engine.files import replace_atomically
+from openvocab.files import replace_atomically
 
 NOTICE = (
     "Trained on pictures rendered from OpenMoji (CC BY-SA 4.0), Noto Emoji (Apache-2.0), Fluent Emoji (MIT) and "

@@ -36,8 +36,8 @@ from openvocab.clip.weights import expand_token_table, read_state
 from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, Scene, render_scene, world
 from openvocab.data.emojiscapes.crops import CropPainter
 from openvocab.data.emojiscapes.scenes import IGNORE, stream
-from openvocab.engine.files import replace_atomically
 from openvocab.engine.launcher import run_processes
+from openvocab.files import replace_atomically
 
 logger = logging.getLogger("train_small_clip")
 

@@ -23,7 +23,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or belongs to another model; keys or both shapes are named.
+        ValueError: the file is damaged, belongs to another model, or holds NaN or infinity; keys or both shapes are
+            named.
     """
     path = Path(path)
     state = read_state(path)
@@ -36,6 +37,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             state = expand_token_table(state, sizes.pop())
         guess = model.guess_config(state) if hasattr(model, "guess_config") else None
         check_fits(state, own, guess)
+        check_finite(state)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     model.load_state_dict(state)
@@ -54,9 +56,10 @@ def check_fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], guess: st
         ValueError: they differ.
     """
     common, hint = state.keys() & own.keys(), f"; the checkpoint looks like {guess}" if guess else ""
-    if not common:
-        raise ValueError(f"checkpoint: belongs to another model: got keys such as {sorted(state)[:2]}, "
-                         f"expected such as {sorted(own)[:2]}")
+    if 2 * len(common) < min(len(state), len(own)):  # methods share a few names
+        other, mine = sorted(state.keys() - common), sorted(own.keys() - common)
+        raise ValueError(f"checkpoint: belongs to another model: got keys such as {other[:2]}, "
+                         f"expected such as {mine[:2]}{hint}")
     for name in own:  # in the model's order, so that the first one is telling
         if name in common and state[name].shape != own[name].shape:
             raise ValueError(f"checkpoint: {name}: got shape {tuple(state[name].shape)}, "
@@ -65,3 +68,17 @@ def check_fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], guess: st
     if missing or unexpected:
         raise ValueError(f"checkpoint: {len(missing)} keys missing {missing[:4]}, "
                          f"{len(unexpected)} not expected {unexpected[:4]}{hint}")
+
+
+def check_finite(state: Mapping[str, Tensor]) -> None:
+    """Refuses weights of a training that has diverged: they would give no error but masks without sense.
+
+    Args:
+        state: names and tensors.
+
+    Raises:
+        ValueError: NaN or infinity in a tensor; names the first one.
+    """
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"checkpoint: {name}: got NaN or infinity, expected finite numbers")

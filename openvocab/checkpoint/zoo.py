@@ -5,7 +5,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from openvocab.assets import weights_path, weights_root
 from openvocab.checkpoint.download import DownloadError, download, sha256_of
+from openvocab.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ class ZooModel:
         note: one line for people.
         url: where they can be fetched; None if they ship with the package, or can be fetched by hand only.
         page: where a person fetches them with a browser, if there is no `url` for programs.
-        sha256: of the file; None where its authors published none.
+        sha256: of the file; None where its authors published none, or it ships with the package (git and pip compare
+            hashes of their own, and a file that was cut later cannot be read).
     """
 
     name: str
@@ -170,10 +173,7 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None) -> P
         DownloadError: fetching failed.
     """
     if weights is not None:
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            raise ValueError(f"weights: no such file: {path}")
-        return path
+        return weights_path(weights)
     if model.url is None and model.page is None:
         return _shipped(model)
     path = cache_folder() / model.file_name
@@ -199,9 +199,7 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None) -> P
 
 
 def _shipped(model: ZooModel) -> Path:
-    from openvocab.assets import weights_path
-
-    path = weights_path(model.file_name)
+    path = weights_path(weights_root() / model.file_name)  # not a file of that name in the current folder
     if model.sha256 is not None:
         _compare(model, path, sha256_of(path))
     return path
@@ -215,9 +213,7 @@ def _compare(model: ZooModel, path: Path, digest: str) -> None:
     if expected is None:
         logger.warning("%s: no hash is published for this file; noting sha256 %s in %s", path, digest, note)
         try:
-            part = note.with_name(f"{note.name}.{os.getpid()}.part")
-            part.write_text(f"{digest}  {path.name}\n")
-            os.replace(part, note)
+            write_atomically(note, f"{digest}  {path.name}\n".encode())
         except OSError as error:  # a read-only cache is a legitimate set-up; the hash was printed
             logger.warning("cannot note the hash in %s: %s", note, error)
     elif digest != expected.lower():

@@ -9,6 +9,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from openvocab.assets import weights_path
 from openvocab.clip.image_encoder import ImageEncoder
 from openvocab.clip.spec import clip_spec, own_configs, text_spec
 from openvocab.clip.text_encoder import TextEncoder
@@ -38,14 +39,15 @@ def build_clip(name: str, pretrained: str = "") -> Clip:
     Args:
         name: open_clip's name, or one of `openvocab/clip/configs`.
         pretrained: "" for random weights (nothing is read or downloaded), a file in open_clip's format
-            (`state_dict()` of its CLIP, or a checkpoint around it), or a tag of open_clip, which may download.
+            (`state_dict()` of its CLIP, or a checkpoint around it; a path or the name of one that ships with the
+            package), or a tag of open_clip, which may download.
 
     Returns:
         The model, in float32, on the current default device.
 
     Raises:
-        ValueError: unknown name or tag, a file that does not fit, or weights that were trained with another activation.
-        FileNotFoundError: `pretrained` looks like a path, but there is no such file.
+        ValueError: unknown name or tag, a file that is missing or does not fit, or weights that were trained with
+            another activation.
     """
     clip = Clip(name)
     if pretrained:
@@ -65,7 +67,6 @@ def build_text_encoder(name: str, pretrained: str = "") -> TextEncoder:
 
     Raises:
         ValueError: as `build_clip`.
-        FileNotFoundError: as `build_clip`.
     """
     text = TextEncoder(text_spec(name))
     if pretrained:
@@ -80,7 +81,7 @@ def pretrained_state(name: str, pretrained: str, vocab_size: int) -> dict[str, T
 
     Args:
         name: of the CLIP model.
-        pretrained: a file in open_clip's format, or a tag of open_clip, which may download.
+        pretrained: as in `build_clip`, not "".
         vocab_size: rows of the token table.
 
     Returns:
@@ -88,13 +89,10 @@ def pretrained_state(name: str, pretrained: str, vocab_size: int) -> dict[str, T
 
     Raises:
         ValueError: as `build_clip`.
-        FileNotFoundError: as `build_clip`.
     """
     path = Path(pretrained)
-    if path.is_file():
-        state = read_state(path)
-    elif path.suffix in (".pt", ".pth", ".bin", ".safetensors") or len(path.parts) > 1:
-        raise FileNotFoundError(f"pretrained: there is no file {pretrained}")
+    if path.is_file() or path.suffix in (".pt", ".pth", ".bin", ".safetensors") or len(path.parts) > 1:
+        state = read_state(weights_path(pretrained))
     else:
         state = state_of_tag(name, pretrained)
     return expand_token_table(from_open_clip(state), vocab_size)

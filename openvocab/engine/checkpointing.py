@@ -1,9 +1,8 @@
 """Checkpoints that are whole or absent, hold every random state, and are refused when they do not fit."""
 
 import logging
-import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -11,8 +10,9 @@ from detectron2.engine import hooks
 from detectron2.utils import comm
 from torch import nn
 
-from openvocab.engine.files import replace_atomically, write_atomically
+from openvocab.assets import weights_path
 from openvocab.engine.rng import rng_state
+from openvocab.files import replace_atomically, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
         data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
         data |= kwargs
         path = Path(self.save_dir) / f"{name}.pth"
-        replace_atomically(path, lambda file: torch.save(data, file))
+        replace_atomically(path, lambda file: _save(data, file))
         logger.info("checkpoint written to %s", path)
         self.tag_last_checkpoint(path.name)
 
@@ -64,6 +64,15 @@ class AtomicCheckpointer(DetectionCheckpointer):
         self.model.load_state_dict(state)
 
 
+def _save(data: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(data, file)
+    except RuntimeError as error:  # torch hides a full disk behind "unexpected pos" in its archive
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
 class CheckpointHook(hooks.PeriodicCheckpointer):
     """Detectron2's periodic checkpoint, run by every rank: the random states of all are collected first."""
 
@@ -92,27 +101,6 @@ def load_weights_for_cfg(model: nn.Module, weights: str) -> None:
     if not weights:
         logger.info("MODEL.WEIGHTS is empty: training starts from what the model was built with")
         return
-    path = find_weights(weights)
     from openvocab.checkpoint.load import load_weights  # lazily: it knows every method's rename table
 
-    load_weights(model, path)
-
-
-def find_weights(weights: str) -> Path:
-    """Finds a weights file.
-
-    Args:
-        weights: a path, or the name of a file that comes with the package.
-
-    Returns:
-        An existing file.
-
-    Raises:
-        ValueError: neither.
-    """
-    path = Path(os.path.expanduser(weights))
-    if path.is_file():
-        return path
-    from openvocab.assets import weights_path  # lazily: a plain path needs no search
-
-    return weights_path(weights)
+    load_weights(model, weights_path(weights))

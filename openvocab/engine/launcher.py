@@ -106,7 +106,7 @@ def report_user_errors(function: Callable[[], int]) -> int:
     """
     try:
         return function()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if not raised_by_us(error):
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

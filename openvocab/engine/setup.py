@@ -20,7 +20,7 @@ from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from openvocab.config import add_openvocab_config
-from openvocab.engine.files import write_atomically
+from openvocab.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,6 @@ def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     _apply_overrides(cfg, overrides)
-    _find_shipped(cfg.MODEL)
     return cfg
 
 
@@ -138,18 +137,6 @@ def _find_config(config_file: str | Path) -> Path:
     from openvocab.assets import config_path  # lazily: a plain path needs no search
 
     return config_path(str(config_file))
-
-
-def _find_shipped(node: CfgNode) -> None:
-    """Replaces bare file names of weights that ship with the package by their paths, in place."""
-    from openvocab.assets import weights_names, weights_path
-
-    shipped = weights_names()
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            _find_shipped(value)
-        elif isinstance(value, str) and value in shipped and not Path(value).exists():
-            node[key] = str(weights_path(value))
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:

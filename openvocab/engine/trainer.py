@@ -23,12 +23,12 @@ from torch.utils.data import DataLoader
 
 from openvocab.data.loader import build_test_loader, build_train_loader, dataset_dicts
 from openvocab.engine.checkpointing import AtomicCheckpointer, CheckpointHook, load_weights_for_cfg
-from openvocab.engine.files import write_atomically
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
 from openvocab.evaluation.few_shot import FewShotEvaluator
 from openvocab.evaluation.sem_seg import SemSegEvaluator
+from openvocab.files import write_atomically
 from openvocab.vocab.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from openvocab.engine.files import write_atomically
+from openvocab.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

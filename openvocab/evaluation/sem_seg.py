@@ -15,7 +15,6 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from openvocab.engine.files import write_atomically
 from openvocab.evaluation.metrics import (
     class_ious,
     confusion_matrix,
@@ -24,6 +23,7 @@ from openvocab.evaluation.metrics import (
     summarize,
     summarize_groups,
 )
+from openvocab.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -1,16 +1,15 @@
 """Colours and legends that follow the user's own words."""
 
 import colorsys
-import importlib.util
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from openvocab.inference.fonts import ELLIPSIS, font_for
+
 MAX_ENTRIES = 24  # more words than this in a legend nobody reads; the rest becomes "+n more"
 _GOLDEN_RATIO = 0.61803398875
-_ELLIPSIS = "…"
 _TINTS = ((0.85, 0.95), (0.60, 1.00), (1.00, 0.62))  # (saturation, value), changed after each round of hues
 _HUES_PER_ROUND = 8
 
@@ -79,17 +78,16 @@ def draw_inside(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
     lines = shorten(entries, min(MAX_ENTRIES, (height // 2) // row))
     if not lines or width < 8 * size:
         return picture.copy()
-    font = _font(size)
     pad = size // 3
     room = width // 2 - row - 3 * pad
-    texts = [_cut(line.text, font, room) for line in lines]
-    box_width = row + 3 * pad + round(max(font.getlength(text) for text in texts))
+    texts = [_cut(*_written(line.text, size), room) for line in lines]
+    box_width = row + 3 * pad + round(max(font.getlength(text) for text, font in texts))
     box_height = row * len(lines) + 2 * pad
     # Only the corner passes through PIL: a picture of 48 million pixels would be copied twice otherwise.
     result = picture.copy()
     corner = result[:box_height, :box_width]
     shaded = Image.fromarray((corner.astype(np.uint16) // 4 + 191).astype(np.uint8))
-    _draw_lines(ImageDraw.Draw(shaded), lines, texts, font, (pad, pad), row)
+    _draw_lines(ImageDraw.Draw(shaded), lines, texts, (pad, pad), row)
     result[:box_height, :box_width] = np.asarray(shaded)
     return result
 
@@ -110,35 +108,29 @@ def draw_below(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
     height, width = picture.shape[:2]
     size = int(np.clip(width / 40, 12, 96))
     row, pad = round(size * 1.5), size // 2
-    font = _font(size)
     usable = width - 2 * pad
-    widest = row + 2 * pad + max(font.getlength(line.text) for line in lines)
+    whole = [_written(line.text, size) for line in lines]
+    widest = row + 2 * pad + max(font.getlength(text) for text, font in whole)
     columns = max(1, min(len(lines), int(usable // widest)))
     per_column = -(-len(lines) // columns)
     step = usable // columns
-    texts = [_cut(line.text, font, step - row - 2 * pad) for line in lines]
+    texts = [_cut(text, font, step - row - 2 * pad) for text, font in whole]
     strip = Image.new("RGB", (width, per_column * row + 2 * pad), "white")
     draw = ImageDraw.Draw(strip)
     for column in range(columns):
         part = slice(column * per_column, (column + 1) * per_column)
-        _draw_lines(draw, lines[part], texts[part], font, (pad + column * step, pad), row)
+        _draw_lines(draw, lines[part], texts[part], (pad + column * step, pad), row)
     return np.concatenate([picture, np.asarray(strip)], axis=0)
 
 
-def _font(size: int):
-    """Takes DejaVu Sans where matplotlib (which Detectron2 needs) brings it: Pillow's own font has only ASCII."""
-    spec = importlib.util.find_spec("matplotlib")
-    if spec is not None and spec.origin is not None:
-        file = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-        if file.is_file():
-            return ImageFont.truetype(str(file), size)
-    return ImageFont.load_default(size=size)
+def _written(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    return font_for(" ".join(text.split()), size)  # a line break inside a word would break the layout
 
 
-def _draw_lines(draw, lines, texts, font, corner: tuple[int, int], row: int) -> None:
+def _draw_lines(draw, lines, texts, corner: tuple[int, int], row: int) -> None:
     left, top = corner
     inset = row // 6
-    for index, (line, text) in enumerate(zip(lines, texts, strict=True)):
+    for index, (line, (text, font)) in enumerate(zip(lines, texts, strict=True)):
         y = top + index * row
         if line.colour is not None:
             swatch = (left + inset, y + inset, left + row - inset, y + row - inset)
@@ -146,16 +138,15 @@ def _draw_lines(draw, lines, texts, font, corner: tuple[int, int], row: int) -> 
         draw.text((left + row + inset, y + row // 2), text, fill="black", font=font, anchor="lm")
 
 
-def _cut(text: str, font, room: float) -> str:
+def _cut(text: str, font: ImageFont.FreeTypeFont, room: float) -> tuple[str, ImageFont.FreeTypeFont]:
     """Shortens a text to `room` pixels with an ellipsis; at least its first letter stays."""
-    text = " ".join(text.split())  # a line break inside a word would break the layout
     if font.getlength(text) <= room:
-        return text
+        return text, font
     low, high = 1, len(text)
     while low < high:  # the longest prefix that fits, by bisection: names may have thousands of letters
         middle = (low + high + 1) // 2
-        if font.getlength(text[:middle] + _ELLIPSIS) <= room:
+        if font.getlength(text[:middle] + ELLIPSIS) <= room:
             low = middle
         else:
             high = middle - 1
-    return text[:low] + _ELLIPSIS
+    return text[:low] + ELLIPSIS, font

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from openvocab.files import replace_together
 from openvocab.inference import legend
 
 NONE_COLOUR = (128, 128, 128)  # of the "none of these" line in a legend; such pixels stay untinted
@@ -165,7 +166,7 @@ class Result:
         if form is None:
             raise ValueError(f"path: expected one of {' '.join(_FORMATS)}, got {path.name!r}")
         prepare_folder(path.parent)
-        _write_together({path: lambda file: _encode(self.sheet(), form, file)})
+        replace_together({path: lambda file: _encode(self.sheet(), form, file)})
         return path
 
     def save_all(self, folder: str | os.PathLike, stem: str) -> list[Path]:
@@ -195,7 +196,7 @@ class Result:
             lambda file: _encode(label_map, "PNG", file),
             lambda file: file.write(text.encode()),
         )
-        _write_together(dict(zip(paths, writers, strict=True)))
+        replace_together(dict(zip(paths, writers, strict=True)))
         return paths
 
     def label_map(self) -> np.ndarray:
@@ -287,26 +288,3 @@ def _encode(pixels: np.ndarray, form: str, file) -> None:
     # Level 3 instead of 6: two to three times as fast on pictures of 48 million pixels, a few per cent larger.
     options = {"compress_level": 3} if form == "PNG" else {"quality": 92}
     Image.fromarray(pixels).save(file, format=form, **options)
-
-
-def _write_together(writers: dict[Path, Callable]) -> None:
-    """Writes every file beside its place and then renames them all, so that no half-written file is ever seen."""
-    parts: dict[Path, str] = {}
-    try:
-        for path, write in writers.items():
-            handle, parts[path] = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-            os.chmod(parts[path], 0o666 & ~_umask())
-        for path, part in parts.items():
-            os.replace(part, path)
-    finally:
-        for part in parts.values():
-            Path(part).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's umask: mkstemp makes private files, and a result should be as readable as any other file."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

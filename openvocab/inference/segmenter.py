@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from openvocab.assets import weights_path
 from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.memory import require
 from openvocab.inference.result import Result
@@ -374,10 +375,7 @@ def check_device(device: str | torch.device | None) -> torch.device:
 def _config_weights(weights: str | os.PathLike, config: str) -> Path:
     if not os.fspath(weights):
         raise ValueError(f"weights: {config} names none (MODEL.WEIGHTS is empty); pass a file")
-    path = Path(weights).expanduser()
-    if not path.is_file():
-        raise ValueError(f"weights: no such file: {path}")
-    return path
+    return weights_path(weights)
 
 
 def _upsampled(answer: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:

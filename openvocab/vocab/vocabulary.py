@@ -64,7 +64,8 @@ class Vocabulary:
             The vocabulary; `names` are the first words.
 
         Raises:
-            ValueError: no words, a blank word, or a word twice (capitals do not count, CLIP reads lower case).
+            ValueError: no words, one that is no text, a blank word, or a word twice (capitals do not count, CLIP reads
+                lower case).
 
         Example:
             >>> Vocabulary.from_words(["cat", "sofa|couch"]).names
@@ -72,6 +73,10 @@ class Vocabulary:
         """
         if isinstance(words, str):
             raise ValueError(f"words: got one string {words!r}, expected a list of words (or use Vocabulary.parse)")
+        words = list(words)
+        for number, word in enumerate(words, start=1):
+            if not isinstance(word, str):
+                raise ValueError(f"words: got {word!r} as entry {number}, expected text ('|' joins synonyms)")
         return cls._checked([word.split("|") for word in words], synonyms)
 
     @classmethod

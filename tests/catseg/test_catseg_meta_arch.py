@@ -160,8 +160,10 @@ def test_where_words_come_from(tiny, monkeypatch):
     assert asked[-1].names == ("dog",)
 
 
-def test_training_step(tiny):
-    model = tiny(MODEL__CATSEG__PAD_LEN=16).train()
+@pytest.mark.parametrize("pad_len", [16, len(WORDS), 3, 0], ids=["padded", "full", "cut", "neither"])
+def test_training_step(tiny, pad_len):
+    """Every trainable parameter gets a gradient, for distributed training refuses those that get none."""
+    model = tiny(MODEL__CATSEG__PAD_LEN=pad_len).train()
     inputs = [{"image": image(64, 64, seed), "sem_seg": torch.randint(0, 5, (64, 64)), "vocabulary": WORDS}
               for seed in (0, 1)]
     inputs.append({"image": image(40, 72), "sem_seg": torch.full((40, 72), 255), "vocabulary": WORDS})

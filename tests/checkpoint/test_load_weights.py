@@ -83,6 +83,8 @@ class Danger:
     ({"backbone.weight": torch.zeros(1)}, "belongs to another model: got keys such as .'backbone.weight'"),
     ({**Model().state_dict(), "head.scale": torch.ones(1)}, "1 not expected .'head.scale'"),
     ({"head.weight": torch.zeros(2, 3)}, "2 keys missing"),
+    ({**Model().state_dict(), "head.bias": torch.tensor([0.0, float("nan")])}, "head.bias: got NaN or infinity"),
+    ({"a": torch.zeros(1), "b": torch.zeros(1), "head.weight": torch.zeros(9)}, "another model: got keys such as .'a'"),
     (Model(5).state_dict(), r"token_embedding.weight: got shape \(8, 5\), expected \(8, 3\)"),
 ])  # fmt: skip
 def test_refusals(save, content, message, capsys):

@@ -104,11 +104,24 @@ def test_a_cache_that_cannot_be_written_still_loads(model, cache, caplog):
     assert "cannot note the hash" in caplog.text
 
 
+def test_a_shipped_file_that_was_cut_gives_one_line(monkeypatch, tmp_path):
+    """Why the shipped files need no hash; git and pip compare theirs on the way here."""
+    from openvocab import Segmenter
+
+    shipped = zoo.find(zoo.DEFAULT_MODEL)
+    whole = zoo.weights_file(shipped).read_bytes()
+    monkeypatch.setattr(zoo, "weights_root", lambda: tmp_path)
+    for size in (0, 1000, len(whole) // 2, len(whole) - 1):
+        (tmp_path / shipped.file_name).write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=rf"^[^\n]*{shipped.file_name} is truncated[^\n]*$"):
+            Segmenter.load(shipped.name, device="cpu")
+
+
 def test_shipped_model_is_looked_for_in_the_package(monkeypatch, tmp_path):
-    file = tmp_path / "emojiscapes_catseg.pth"
-    file.write_bytes(b"weights")
-    monkeypatch.setattr("openvocab.assets.weights_path", lambda name: tmp_path / name)
     shipped = zoo.find("emojiscapes_catseg")
-    assert zoo.weights_file(shipped) == file
+    file = zoo.weights_file(shipped)
+    (tmp_path / file.name).write_bytes(b"another file of that name")
+    monkeypatch.chdir(tmp_path)
+    assert file.parent.name == "weights" and zoo.weights_file(shipped) == file
     with pytest.raises(ValueError, match="has changed"):
         zoo.weights_file(dataclasses.replace(shipped, sha256="0" * 64))

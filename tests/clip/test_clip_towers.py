@@ -196,7 +196,7 @@ def test_spec_errors(name, message):
 
 
 @pytest.mark.parametrize(("name", "pretrained", "error", "message"), [
-    (NAME, "no/such/file.pt", FileNotFoundError, "no/such/file.pt"),
+    (NAME, "no/such/file.pt", ValueError, "no such file: no/such/file.pt"),
     (NAME, "openai", ValueError, "expected a file or one of"),
     ("ViT-B-16", "openai", ValueError, "expected MODEL.CLIP.NAME ViT-B-16-quickgelu"),
 ])  # fmt: skip

@@ -170,6 +170,34 @@ def test_contents_of_the_files(folders, tmp_path, demo, capsys):
         assert part in out
 
 
+def test_interrupted(folders, tmp_path, demo, capsys, monkeypatch):
+    """Ctrl-C while the second file of the second picture is written."""
+    from openvocab.inference import result
+
+    encode, calls = result._encode, []
+
+    def encode_until(pixels, form, file):
+        calls.append(form)
+        encode(pixels, form, file)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(result, "_encode", encode_until)
+    case = Case("interrupted", ("--input", *("{pictures}/" + name for name in ("grey.png", "img.png")), *CATS), 130, "")
+    assert demo.main(arguments_of(case, folders, tmp_path / "output")) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+    assert sorted(os.listdir(tmp_path / "output")) == expected_files(("grey",))
+
+
+def test_a_full_disk(folders, tmp_path, demo, capsys, full_disk):
+    Image.fromarray(np.zeros((200, 600, 3), np.uint8)).save(tmp_path / "wide.png")
+    case = Case("full disk", ("--input", str(tmp_path / "wide.png"), *CATS), 2, "")
+    assert demo.main(arguments_of(case, folders, tmp_path / "output")) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: File too large: ") and "/output/wide_" in line
+    assert os.listdir(tmp_path / "output") == []
+
+
 @pytest.mark.slow
 def test_a_picture_of_48_million_pixels(folders, tmp_path, demo, capsys):
     y, x = np.mgrid[0:6000, 0:8000].astype(np.uint16)

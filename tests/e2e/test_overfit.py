@@ -1,37 +1,43 @@
-"""Both methods can learn two pictures by heart."""
+"""Both methods can learn two pictures by heart: new heads on the small CLIP, with the optimizer of their recipe."""
 
 import pytest
 import torch
 
 from openvocab.data.emojiscapes import Scene, render_scene, world
+from openvocab.engine.optimizer import build_optimizer
 from openvocab.engine.setup import build_cfg, build_model
 
+# Three stuff regions and four things, seven words together, on which the time of CAT-Seg depends; the largest class
+# covers 37 % of the pixels. 64 pixels are the models' own resolution: a mask at 64 x 64 can be right in every pixel.
+SCENES, SIZE = (9, 88), 64
+WANTED = 0.99
 
-def scene(index):
-    image, labels = render_scene(Scene("mini", "train", ("openmoji",), index, 64))
-    return {"image": torch.from_numpy(image).permute(2, 0, 1), "sem_seg": torch.from_numpy(labels.astype("int64"))}
-
-
-CATSEG = ["MODEL.CATSEG.IGNORED_PIXELS", "masked", "MODEL.CATSEG.POOLING_SIZES", "[1, 1]",
+CATSEG = ["SOLVER.BASE_LR", "0.0015", "MODEL.CATSEG.IGNORED_PIXELS", "masked", "MODEL.CATSEG.POOLING_SIZES", "[1, 1]",
           "TEST.SLIDING_WINDOW.ENABLED", "False"]  # fmt: skip
+LSEG = ["SOLVER.BASE_LR", "0.002", "SOLVER.PRETRAINED_MULTIPLIER", "1.0"]
 
 
-# CAT-Seg is slower at it: 0.981 after 180 steps and a minute, and still rising.
+def two_scenes():
+    drawn = [render_scene(Scene("mini", "train", ("openmoji",), index, SIZE)) for index in SCENES]
+    labels = [torch.from_numpy(labels).long() for _, labels in drawn]
+    classes = [int(c) for c in torch.cat(labels).unique() if c != 255]
+    table = torch.full((256,), 255)
+    table[classes] = torch.arange(len(classes))
+    words = [world("mini").classes[c] for c in classes]
+    return [{"image": torch.from_numpy(image).permute(2, 0, 1), "sem_seg": table[label], "vocabulary": words}
+            for (image, _), label in zip(drawn, labels, strict=True)]
+
+
+# One thread reached it after 80 steps (CAT-Seg, 0.994, 45 s of processor time) and 100 steps (LSeg, 0.991, 30 s). With
+# plain AdamW at one rate CAT-Seg took 120 to over 200 steps: the channels before its last layer die where a word is.
 @pytest.mark.parametrize(
-    ("config", "rate", "overrides", "steps", "wanted"),
-    [("emojiscapes/catseg", 1.5e-3, CATSEG, 180, 0.96), ("emojiscapes/lseg", 2e-3, [], 400, 0.99)])
-def test_two_scenes_are_learned_by_heart(config, rate, overrides, steps, wanted):
+    ("config", "overrides", "steps"), [("emojiscapes/catseg", CATSEG, 160), ("emojiscapes/lseg", LSEG, 240)])
+def test_two_scenes_are_learned_by_heart(config, overrides, steps):
     torch.manual_seed(0)
-    scenes = [scene(index) for index in (0, 1)]
-    classes = torch.cat([item["sem_seg"].unique() for item in scenes]).unique()
-    classes = classes[classes != 255].tolist()
-    for item in scenes:
-        item["vocabulary"] = [world("mini").classes[index] for index in classes]
-        table = torch.full((256,), 255)
-        table[classes] = torch.arange(len(classes))
-        item["sem_seg"] = table[item["sem_seg"]]
-    model = build_model(build_cfg(config, ["MODEL.DEVICE", "cpu", *overrides])).train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate)
+    scenes = two_scenes()
+    cfg = build_cfg(config, ["MODEL.DEVICE", "cpu", *overrides])
+    model = build_model(cfg).train()
+    optimizer = build_optimizer(cfg, model)
     reached = 0.0
     for step in range(1, steps + 1):
         optimizer.zero_grad()
@@ -39,9 +45,9 @@ def test_two_scenes_are_learned_by_heart(config, rate, overrides, steps, wanted)
         optimizer.step()
         if step % 20 == 0:
             reached = accuracy(model, scenes)
-            if reached > wanted:
+            if reached > WANTED:
                 return
-    raise AssertionError(f"after {steps} steps: {reached:.4f}, expected more than {wanted}")
+    raise AssertionError(f"after {steps} steps: {reached:.4f}, expected more than {WANTED}")
 
 
 def accuracy(model, scenes):

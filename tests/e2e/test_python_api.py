@@ -103,7 +103,7 @@ def test_load_by_a_name_of_the_zoo(tiny, image, monkeypatch):
 
     entry = zoo.ZooModel("tiny", "CATSeg", str(tiny.config), "tiny.pth", "none", "for this test")
     monkeypatch.setattr(zoo, "_MODELS", (entry,))
-    monkeypatch.setattr("openvocab.assets.weights_path", lambda name: tiny.weights)
+    monkeypatch.setattr(zoo, "weights_root", lambda: tiny.weights.parent)
     segmenter = Segmenter.load("tiny", device="cpu")
     assert segmenter.name == "tiny" and segmenter.weights == str(tiny.weights)
     assert segmenter(image, WORDS).labels.shape == (70, 90)

@@ -8,6 +8,7 @@ import torch
 from detectron2.utils.env import seed_all_rng
 from toy_method import toy_cfg, toy_overrides
 
+from openvocab.engine.launcher import report_user_errors
 from openvocab.engine.trainer import Trainer, keep_metrics_before
 
 
@@ -60,6 +61,18 @@ def test_interrupted_write_leaves_the_old_checkpoint(toys, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         trainer.checkpointer.save("model_final")
     assert (tmp_path / "out" / "model_final.pth").read_bytes() == before
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_checkpoint(toys, tmp_path, full_disk, capsys):
+    trainer = Trainer(toy_cfg(tmp_path / "out"))
+    (tmp_path / "out").mkdir(exist_ok=True)
+    (tmp_path / "out" / "model_final.pth").write_bytes(b"old")
+    trainer.checkpointer.model.register_buffer("large", torch.zeros(2000))
+    assert report_user_errors(lambda: trainer.checkpointer.save("model_final")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "File too large" in line and "model_final.pth" in line
+    assert (tmp_path / "out" / "model_final.pth").read_bytes() == b"old"
+    assert not list((tmp_path / "out").glob("*.partial"))
 
 
 def test_resume_refuses_another_model(toys, tmp_path):

@@ -34,7 +34,7 @@ def arguments(config, tmp_path, *more):
         (["DATASETS.TRAIN", "('toy_trian',)"], "error: dataset: got 'toy_trian', expected a registered dataset, did"),
         (["DATASETS.TRAIN", "()"], "error: DATASETS.TRAIN: got no dataset"),
         (["DATASETS.TEST", "('nowhere',)"], "error: dataset: got 'nowhere'"),
-        (["MODEL.WEIGHTS", "missing.pth"], "got 'missing.pth'"),
+        (["MODEL.WEIGHTS", "missing.pth"], "no such file: missing.pth"),
         (["OUTPUT_DIR", "/proc/nobody/out"], "error: OUTPUT_DIR: cannot create /proc/nobody/out"),
         (["INPUT.CROP.TYPE", "relative"], "error: INPUT.CROP.TYPE: got 'relative', expected 'absolute'"),
         (["SOLVER.OPTIMIZER", "Adam"], "error: SOLVER.OPTIMIZER: got 'Adam', expected one of"),

@@ -65,6 +65,12 @@ def test_one_string_is_not_a_list_of_words():
         as_vocabulary("cat")
 
 
+@pytest.mark.parametrize("word", [1, None, ["sofa", "couch"]])
+def test_a_word_is_text(word):
+    with pytest.raises(ValueError, match=r"got .* as entry 2, expected text"):
+        as_vocabulary(["cat", word])
+
+
 def test_files(tmp_path):
     text = tmp_path / "words.txt"
     text.write_text("# mine\ncat\n\ntable, round|desk\n", encoding="utf-8-sig")

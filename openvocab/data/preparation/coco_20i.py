@@ -26,7 +26,7 @@ from openvocab.data.preparation.pascal_context import decode_segment
 from openvocab.data.preparation.runner import Item, Plan, Prepared
 from openvocab.data.preparation.sources import require_count, require_file, require_folder, shown, stems_in
 from openvocab.data.preparation.stamp import FileSummary
-from openvocab.engine.files import write_atomically
+from openvocab.files import write_atomically
 from openvocab.vocab.vocabulary import builtin_category_ids
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from openvocab.engine.files import replace_atomically
+from openvocab.files import replace_atomically
 
 JPEG_END = b"\xff\xd9"
 EXIF_ORIENTATION = 0x0112

@@ -24,7 +24,7 @@ from openvocab.data.preparation.stamp import (
     write_stamp,
 )
 from openvocab.data.reading import read_indices
-from openvocab.engine.files import replace_atomically
+from openvocab.files import replace_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openvocab.engine.files import write_atomically
+from openvocab.files import write_atomically
 
 STAMP = "preparation.json"
 

@@ -1,0 +1,65 @@
+"""Files that are either whole or absent."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+
+def replace_together(writers: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
+    """Writes every file beside its final place, flushes it to disk, and renames them all once the last one is whole.
+
+    If a write fails, the old files stay as they were and nothing is left behind. A process that is killed in between
+    leaves at most `<name>.<process id>.partial`.
+
+    Args:
+        writers: final place -> what writes the content to the open file; the folders exist.
+
+    Raises:
+        OSError: a file cannot be written (full disk, no permission); names its final place.
+    """
+    partials = {path: path.with_name(f"{path.name}.{os.getpid()}.partial") for path in writers}
+    try:
+        for path, write in writers.items():
+            _write(partials[path], path, write)
+        for path, partial in partials.items():
+            os.replace(partial, path)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+
+
+def _write(partial: Path, path: Path, write: Callable[[BinaryIO], object]) -> None:
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # of a full disk Python does not say which file it was
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def replace_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes one file as `replace_together` does: readers see the old file or the new one, never half of it.
+
+    Args:
+        path: the final place; its folder exists.
+        write: writes the content to the open file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    replace_together({path: write})
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes bytes as `replace_atomically` does.
+
+    Args:
+        path: the final place; its folder exists.
+        content: the whole content.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    replace_atomically(path, lambda file: file.write(content))
