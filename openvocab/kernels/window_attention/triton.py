@@ -184,29 +184,24 @@ def rows_of(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def block_length(window: int) -> int:
-    """Chooses tokens per block: of 16, 32 and 64 the one that pads the window least; of equal ones the largest.
-
-    A window of 12 x 12 = 144 tokens wastes 10 % in blocks of 32 and a quarter in blocks of 64; blocks of 16 would fit,
-    but feed the tensor cores badly, so they must save a fifth to be taken.
-    """
-    tokens = window * window
-    return min((64, 32, 16), key=lambda block: -(-tokens // block) * block * (1.2 if block == 16 else 1))
-
-
 class Launch:
-    """Sizes and constants that the three kernels of one call share."""
+    """Sizes and constants that the three kernels of one call share.
+
+    Blocks of 32 tokens waste a tenth of a window of 144; blocks of 64 waste a quarter and spill in float32. One stage
+    instead of Triton's three halves the registers in float32, so twice as many warps hide the latency of the loads
+    (`benchmarks/kernel_resources.py`).
+    """
 
     def __init__(self, q: Tensor, k: Tensor, v: Tensor, images: int, heads: int, window: int, shift: int):
         maps, height, width, dim = q.shape
-        block = block_length(window)
+        block = 32 if window * window > 16 else 16  # `tl.dot` asks for 16
         blocks = -(-window * window // block)
         self.grid = (maps * -(-height // window) * -(-width // window) * heads * blocks,)
         d = dim // heads
         self.sizes = [*(x.stride(axis) for x in (q, k, v) for axis in (0, 1, 2)), maps // images, height, width, window,
                       shift, heads, d, d**-0.5, blocks]
         self.constants = {"SEPARATED": SEPARATED, "BLOCK_L": block, "BLOCK_D": max(16, triton.next_power_of_2(d)),
-                          "PRECISION": "ieee" if q.dtype == torch.float32 else "tf32"}
+                          "PRECISION": "ieee" if q.dtype == torch.float32 else "tf32", "num_stages": 1}
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidance: Tensor | None, heads: int,
