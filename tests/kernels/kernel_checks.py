@@ -18,7 +18,7 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
 def run(function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Converts inputs to a dtype and returns the answer and the gradient of each input, for a fixed upstream gradient."""
+    """Runs in a dtype and returns the answer and the gradient of each input, for a fixed upstream gradient."""
     inputs = [x.detach().to(dtype).requires_grad_() for x in inputs]
     out = function(*inputs)
     assert out.dtype == dtype
