@@ -60,8 +60,11 @@ def test_several_steps_per_channel(device):
 @pytest.mark.parametrize("classes", [
     1, 2, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (255, 256, 257, 847))])
 def test_kernel_classes(device, classes):
-    """Slices are places of the grid only, so many of them are slow in the interpreter and show little."""
-    sizes, groups = ((1, classes, 1, 1, 3), 1) if device == "cpu" else ((1, classes, 32, 96, 96), 2)
+    """Slices are places of the grid only, so many of them are slow in the interpreter and show little.
+
+    Groups of 32 elements: among many groups of three, some have hardly any variance, and gradients full of rounding.
+    """
+    sizes, groups = ((1, classes, 1, 4, 8), 1) if device == "cpu" else ((1, classes, 32, 96, 96), 2)
     check_kernel(partial(with_shared, groups=groups), draw(*sizes, device), torch.float32)
 
 
