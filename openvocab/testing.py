@@ -17,6 +17,7 @@ CATSEG_OUTPUT_BUDGET = 2e-5  # of max |golden|
 LSEG_OUTPUT_BUDGET = 5e-5  # the same
 GRADIENT_NORM_BUDGET = 5e-4  # relative
 GRADIENT_NOISE = 1e-9  # gradient norms below are rounding noise
+KERNEL_BUDGET = 1e-6  # of max |value| in float32: 16 roundings of 6e-8, some of sums over 847 classes; seen: 5e-7
 
 SMALL_VOCABULARY = (("cat",), ("sofa", "couch"), ("sky",), ("tree",), ("person",), ("swimming pool",), ("wall",))
 ADJECTIVES = "red green old wooden tiny glass"

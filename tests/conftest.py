@@ -1,11 +1,15 @@
 """What holds for every test: a fixed number of threads, and no way out to a network."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
+# Before Triton is first imported: without a GPU its kernels run in the interpreter.
+if not shutil.which("nvidia-smi"):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 # Before any test imports a hub client, and for the processes that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -1,8 +1,7 @@
 """Class attention as Triton kernels: one program per image, location and head.
 
 A program keeps its d x d sum over the classes in registers, so nothing of size locations x d x d is ever written. The
-backward pass sums again instead of reading a stored sum: the sum is four times as large as q, k and v of one class.
-Products are taken in float32, in TF32 for half precision, whose ten bits of mantissa hold float16 and bfloat16.
+backward pass sums again instead of reading stored sums, which would be as large as the keys of d classes.
 """
 
 import torch
@@ -11,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from openvocab.kernels.class_attention.reference import EPSILON
+from openvocab.kernels.triton import dot, dot_precision, rows_of
 
 
 @triton.jit
@@ -57,7 +57,7 @@ def sum_over_classes(k, v, key_padding, value_padding, k_stride, v_stride, class
         rows = start + tl.arange(0, BLOCK_T)
         phi = feature_map(load(k, rows, columns, k_stride, classes, d, float("-inf")))
         value = load(v, rows, columns, v_stride, classes, d, 0.0)
-        keys_values = tl.dot(tl.trans(phi), value, keys_values, input_precision=PRECISION)
+        keys_values = dot(tl.trans(phi), value, keys_values, PRECISION)
         keys += tl.sum(phi, axis=0)
     return keys_values, keys
 
@@ -80,7 +80,7 @@ def forward_kernel(
     for start in range(0, classes, BLOCK_T):
         rows = start + tl.arange(0, BLOCK_T)
         phi = feature_map(load(q, rows, columns, q_class, classes, d, float("-inf")))
-        mixed = tl.dot(phi, keys_values, input_precision=PRECISION)
+        mixed = dot(phi, keys_values, None, PRECISION)
         normaliser = tl.sum(phi * keys[None, :], axis=1) + EPS
         store(out, mixed / normaliser[:, None], rows, columns, places * heads * d, classes, d)
 
@@ -113,21 +113,21 @@ def backward_kernel(
         phi = feature_map(load(q, rows, columns, q_class, classes, d, float("-inf")))
         upstream = load(grad, rows, columns, g_class, classes, d, 0.0)
         normaliser = tl.sum(phi * keys[None, :], axis=1) + EPS
-        mixed = tl.dot(phi, keys_values, input_precision=PRECISION)
+        mixed = dot(phi, keys_values, None, PRECISION)
         mixed_grad = upstream / normaliser[:, None]
         normaliser_grad = -tl.sum(mixed_grad * mixed, axis=1) / normaliser
-        phi_grad = tl.dot(mixed_grad, tl.trans(keys_values), input_precision=PRECISION)
+        phi_grad = dot(mixed_grad, tl.trans(keys_values), None, PRECISION)
         phi_grad += normaliser_grad[:, None] * keys[None, :]
         store(q_grad + offset, phi_grad * slope(phi), rows, columns, row, classes, d)
-        keys_values_grad = tl.dot(tl.trans(phi), mixed_grad, keys_values_grad, input_precision=PRECISION)
+        keys_values_grad = dot(tl.trans(phi), mixed_grad, keys_values_grad, PRECISION)
         keys_grad += tl.sum(normaliser_grad[:, None] * phi, axis=0)
     for start in range(0, classes, BLOCK_T):
         rows = start + tl.arange(0, BLOCK_T)
         phi = feature_map(load(k, rows, columns, k_class, classes, d, float("-inf")))
         value = load(v, rows, columns, v_class, classes, d, 0.0)
-        phi_grad = tl.dot(value, tl.trans(keys_values_grad), input_precision=PRECISION) + keys_grad[None, :]
+        phi_grad = dot(value, tl.trans(keys_values_grad), None, PRECISION) + keys_grad[None, :]
         store(k_grad + offset, phi_grad * slope(phi), rows, columns, row, classes, d)
-        store(v_grad + offset, tl.dot(phi, keys_values_grad, input_precision=PRECISION), rows, columns, row, classes, d)
+        store(v_grad + offset, dot(phi, keys_values_grad, None, PRECISION), rows, columns, row, classes, d)
     k_pad, v_pad = load_padding(key_padding, value_padding, columns, d)
     k_pad_grad = copies * (tl.sum(keys_values_grad * v_pad[None, :], axis=1) + keys_grad) * slope(k_pad)
     v_pad_grad = copies * tl.sum(keys_values_grad * k_pad[:, None], axis=0)
@@ -136,15 +136,14 @@ def backward_kernel(
     tl.store(value_padding_grad + partial + columns, v_pad_grad, mask=columns < d)
 
 
-def rows_of(x: Tensor) -> Tensor:
-    """Returns x with channels next to each other in memory; a view of a joint q, k, v product stays as it is."""
-    return x if x.stride(-1) == 1 else x.contiguous()
+def constants(d: int, dtype: torch.dtype) -> dict[str, int | float | str]:
+    """Chooses the constants of a launch.
 
-
-def block_sizes(classes: int, d: int, dtype: torch.dtype) -> dict[str, int | str]:
-    """Chooses the constants of a launch: classes per step, and powers of two of at least 16, as `tl.dot` asks."""
-    return {"BLOCK_T": min(64, max(16, triton.next_power_of_2(classes))), "BLOCK_D": max(16, triton.next_power_of_2(d)),
-            "PRECISION": "ieee" if dtype == torch.float32 else "tf32", "EPS": EPSILON}
+    32 classes per step and one stage instead of Triton's three: no spills, and twice as many warps fit in the forward
+    pass to hide the latency of the loads (`benchmarks/kernel_resources.py`).
+    """
+    return {"BLOCK_T": 32, "BLOCK_D": max(16, triton.next_power_of_2(d)),  # `tl.dot` asks for powers of two from 16
+            "PRECISION": dot_precision(dtype), "EPS": EPSILON, "num_stages": 1}
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int,
@@ -157,7 +156,7 @@ def forward(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding:
     with torch.cuda.device_of(q):
         forward_kernel[places * heads, images](
             q, k, v, key_padding.contiguous(), value_padding.contiguous(), out, *strides, classes, places, heads,
-            dim // heads, copies, **block_sizes(classes, dim // heads, q.dtype))
+            dim // heads, copies, **constants(dim // heads, q.dtype))
     return out
 
 
@@ -176,7 +175,6 @@ def backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor,
     with torch.cuda.device_of(q):
         backward_kernel[places * heads, images](
             grad, q, k, v, key_padding.contiguous(), value_padding.contiguous(), q_grad, k_grad, v_grad, partial[0],
-            partial[1], *strides, classes, places, heads, dim // heads, copies,
-            **block_sizes(classes, dim // heads, q.dtype))
+            partial[1], *strides, classes, places, heads, dim // heads, copies, **constants(dim // heads, q.dtype))
     key_padding_grad = partial[0].sum(dim=0).to(key_padding.dtype)
     return q_grad, k_grad, v_grad, key_padding_grad, partial[1].sum(dim=0).to(value_padding.dtype)

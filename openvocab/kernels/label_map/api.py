@@ -69,8 +69,9 @@ def label_map(logits: Tensor, kernel: int, size: int, stride: int, output_size: 
         implementation: "auto", "eager" or "triton"; see `openvocab.kernels.dispatch.use_triton`.
 
     Returns:
-        Class per pixel, (*output_size) int64 (of equal ones the first), and its probability, (*output_size) float32,
-        or float64 where the logits are.
+        Class per pixel, (*output_size) int64 (of equal ones the first; in the reference on a CPU only to rounding, as
+        PyTorch's interpolation rounds a last chunk of few classes differently), and its probability, (*output_size)
+        float32, or float64 where the logits are.
 
     Raises:
         ValueError: sizes that do not fit each other, no class, or an implementation that cannot run.

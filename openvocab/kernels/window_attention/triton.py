@@ -2,8 +2,7 @@
 
 Cyclic shift, windows, Swin's regions and the padding to whole windows are index arithmetic (`locate`); neither rolled
 nor partitioned maps nor masks are written. The softmax runs over blocks of keys with a running maximum, as in
-FlashAttention; the backward pass reads its logarithmic sums. Products are taken in float32, in TF32 for half precision,
-whose ten bits of mantissa hold float16 and bfloat16.
+FlashAttention; the backward pass reads its logarithmic sums.
 """
 
 import torch
@@ -11,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from openvocab.kernels.triton import dot, dot_precision, rows_of
 from openvocab.kernels.window_attention.reference import SEPARATED
 
 ABSENT = tl.constexpr(-1e30)  # logit of a token that is not there; finite, so that no difference of two is NaN
@@ -53,7 +53,7 @@ def load(x, guidance, y, column, there, channels, y_stride, x_stride, width, dim
 @triton.jit
 def attention_logits(q, k, q_region, k_region, k_there, scale, SEPARATED: tl.constexpr, PRECISION: tl.constexpr):
     """Scaled products of queries and keys with the mask between regions, float32."""
-    logits = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
+    logits = dot(q, tl.trans(k), None, PRECISION) * scale
     logits += tl.where(q_region[:, None] == k_region[None, :], 0.0, SEPARATED)
     return tl.where(k_there[None, :], logits, ABSENT)
 
@@ -89,7 +89,7 @@ def forward_kernel(
         weights = tl.exp(logits - higher[:, None])
         shrink = tl.exp(maximum - higher)
         total = total * shrink + tl.sum(weights, axis=1)
-        mixed = tl.dot(weights, value, mixed * shrink[:, None], input_precision=PRECISION)
+        mixed = dot(weights, value, mixed * shrink[:, None], PRECISION)
         maximum = higher
     token = (slice_ * height + y) * width + x
     inside = q_there[:, None] & (channels[None, :] < d)
@@ -130,9 +130,9 @@ def query_backward_kernel(
         value = load(v, None, k_y_at, k_x_at, k_there, channels, v_y, v_x, width, dim, d)
         logits = attention_logits(query, key, q_region, k_region, k_there, scale, SEPARATED, PRECISION)
         weights = tl.exp(logits - log_sum[:, None])
-        weights_grad = tl.dot(upstream, tl.trans(value), input_precision=PRECISION)
+        weights_grad = dot(upstream, tl.trans(value), None, PRECISION)
         logits_grad = weights * (weights_grad - share[:, None]) * scale
-        gradient = tl.dot(logits_grad, key, gradient, input_precision=PRECISION)
+        gradient = dot(logits_grad, key, gradient, PRECISION)
     inside = q_there[:, None] & (channels[None, :] < d)
     tl.store(q_grad + token[:, None] * dim + head * d + channels[None, :], gradient.to(q_grad.dtype.element_ty),
              mask=inside)
@@ -169,44 +169,34 @@ def key_backward_kernel(
         share = tl.load(shares + row, mask=q_there, other=0.0)
         logits = attention_logits(query, key, q_region, k_region, k_there, scale, SEPARATED, PRECISION)
         weights = tl.exp(logits - log_sum[:, None])
-        value_gradient = tl.dot(tl.trans(weights), upstream, value_gradient, input_precision=PRECISION)
-        weights_grad = tl.dot(upstream, tl.trans(value), input_precision=PRECISION)
+        value_gradient = dot(tl.trans(weights), upstream, value_gradient, PRECISION)
+        weights_grad = dot(upstream, tl.trans(value), None, PRECISION)
         logits_grad = weights * (weights_grad - share[:, None]) * scale
-        key_gradient = tl.dot(tl.trans(logits_grad), query, key_gradient, input_precision=PRECISION)
+        key_gradient = dot(tl.trans(logits_grad), query, key_gradient, PRECISION)
     offsets = (((slice_ * height + y) * width + x) * dim + head * d)[:, None] + channels[None, :]
     inside = k_there[:, None] & (channels[None, :] < d)
     tl.store(k_grad + offsets, key_gradient.to(k_grad.dtype.element_ty), mask=inside)
     tl.store(v_grad + offsets, value_gradient.to(v_grad.dtype.element_ty), mask=inside)
 
 
-def rows_of(x: Tensor) -> Tensor:
-    """Returns x with channels next to each other in memory; a view of a joint q, k, v product stays as it is."""
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def block_length(window: int) -> int:
-    """Chooses tokens per block: of 16, 32 and 64 the one that pads the window least; of equal ones the largest.
-
-    A window of 12 x 12 = 144 tokens wastes 10 % in blocks of 32 and a quarter in blocks of 64; blocks of 16 would fit,
-    but feed the tensor cores badly, so they must save a fifth to be taken.
-    """
-    tokens = window * window
-    return min((64, 32, 16), key=lambda block: -(-tokens // block) * block * (1.2 if block == 16 else 1))
-
-
 class Launch:
-    """Sizes and constants that the three kernels of one call share."""
+    """Sizes and constants that the three kernels of one call share.
+
+    Blocks of 32 tokens waste a tenth of a window of 144; blocks of 64 waste a quarter and spill in float32. One stage
+    instead of Triton's three halves the registers in float32, so twice as many warps hide the latency of the loads
+    (`benchmarks/kernel_resources.py`).
+    """
 
     def __init__(self, q: Tensor, k: Tensor, v: Tensor, images: int, heads: int, window: int, shift: int):
         maps, height, width, dim = q.shape
-        block = block_length(window)
+        block = 32 if window * window > 16 else 16  # `tl.dot` asks for 16
         blocks = -(-window * window // block)
         self.grid = (maps * -(-height // window) * -(-width // window) * heads * blocks,)
         d = dim // heads
         self.sizes = [*(x.stride(axis) for x in (q, k, v) for axis in (0, 1, 2)), maps // images, height, width, window,
                       shift, heads, d, d**-0.5, blocks]
         self.constants = {"SEPARATED": SEPARATED, "BLOCK_L": block, "BLOCK_D": max(16, triton.next_power_of_2(d)),
-                          "PRECISION": "ieee" if q.dtype == torch.float32 else "tf32"}
+                          "PRECISION": dot_precision(q.dtype), "num_stages": 1}
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidance: Tensor | None, heads: int,
