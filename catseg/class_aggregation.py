@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from catseg.guided_linear import GuidedLinear
 from openvocab.kernels.class_attention import class_attention
 
+
 class ClassAttention(nn.Module):
     """Linear attention over the class axis; queries and keys also see the text guidance.
 

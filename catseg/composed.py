@@ -1,7 +1,7 @@
 """Weights of CAT-Seg's head, composed once for evaluation: layers with nothing in between become one.
 
-Each class takes a stage in the precision of its weights, from which products are composed, and the same stage cast to the
-precision that is computed in.
+Each class takes a stage in the precision of its weights, from which products are composed, and the same stage cast to
+the precision that is computed in.
 
 Shape letters: D hidden width, G guidance width, H x W grid.
 """

@@ -13,7 +13,7 @@ def add_catseg_config(cfg: CN) -> None:
     cfg.MODEL.CATSEG.WINDOW_SIZE = 12  # tokens
     cfg.MODEL.CATSEG.POOLING_SIZES = [2, 2]  # class aggregation in training, tokens
     cfg.MODEL.CATSEG.TEST_POOLING_SIZES = [1, 1]  # the same at evaluation
-    cfg.MODEL.CATSEG.PAD_LEN = 256  # class aggregation acts as if the classes were padded to this number; 0 = no padding
+    cfg.MODEL.CATSEG.PAD_LEN = 256  # class aggregation acts as if padded to this many classes; 0 = no padding
     cfg.MODEL.CATSEG.MAX_CLASSES = 256  # classes that an image (a view) keeps, the most similar ones; 0 = all
     cfg.MODEL.CATSEG.GUIDANCE_DIM = 128  # channels of the projected image and text guidance
     cfg.MODEL.CATSEG.DECODER_DIMS = [64, 32]  # channels after each upsampling stage

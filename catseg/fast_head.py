@@ -48,8 +48,8 @@ class FastHead:
     """The composed head.
 
     Args:
-        head: a `catseg.head.CATSegHead` without pooling in evaluation. Its weights are copied where they are composed or
-            cast: make a new one when they change.
+        head: a `catseg.head.CATSegHead` without pooling in evaluation. Its weights are copied where they are composed
+            or cast: make a new one when they change.
         dtype: that is computed in. Cost volume and logits are float32 at least.
     """
 
@@ -86,7 +86,8 @@ class FastHead:
         logits = torch.cat([logits for logits, _ in answers])
         return logits, None if answers[0][1] is None else torch.cat([index for _, index in answers])
 
-    def _views(self, dense: Tensor, taps: Sequence[Tensor], text: Tensor, chunks: Chunks) -> tuple[Tensor, Tensor | None]:
+    def _views(self, dense: Tensor, taps: Sequence[Tensor], text: Tensor,
+               chunks: Chunks) -> tuple[Tensor, Tensor | None]:
         head, exact = self.head, torch.promote_types(self.dtype, torch.float32)
         kept = keep_most_similar(compute_cost(dense.to(exact), text.to(exact)), text.to(exact), head.max_classes)
         dense, taps = dense.to(self.dtype), [tap.to(self.dtype) for tap in taps]

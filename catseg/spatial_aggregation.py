@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from catseg.guided_linear import GuidedLinear
 from openvocab.kernels.window_attention import window_attention
 
+
 class WindowAttention(nn.Module):
     """Multi-head attention within windows; queries and keys also see the guidance.
 

@@ -18,7 +18,7 @@ ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
 # From the bottom to the top; a module may import from its own layer and from those below it. The longest prefix counts.
 LAYERS = {
     "bottom": ("openvocab.config", "openvocab.interfaces", "openvocab.vocab", "openvocab.kernels", "openvocab.assets",
-               "openvocab.preflight", "openvocab.files", "openvocab.checkpoint.rename"),
+               "openvocab.preflight", "openvocab.files", "openvocab.versions", "openvocab.checkpoint.rename"),
     "clip": ("openvocab.clip", "openvocab.inference.sliding_window", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": ("catseg", "lseg"),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",

@@ -91,7 +91,8 @@ def test_chunks_of_slices_change_nothing(tiny, monkeypatch):
 
 @pytest.mark.parametrize("changes", [
     {}, {"MODEL__CATSEG__MAX_CLASSES": 3, "MODEL__CATSEG__PAD_LEN": 4}, {"MODEL__CATSEG__PAD_LEN": 0},
-    {"MODEL__VOCABULARY__TEMPLATES": "imagenet_select"}, {"MODEL__CLIP__INPUT_SIZE": 40, "MODEL__CATSEG__WINDOW_SIZE": 3},
+    {"MODEL__VOCABULARY__TEMPLATES": "imagenet_select"},
+    {"MODEL__CLIP__INPUT_SIZE": 40, "MODEL__CATSEG__WINDOW_SIZE": 3},
     {"TEST__SLIDING_WINDOW__ENABLED": True},
 ])  # fmt: skip
 def test_fast_path_equals_the_reference(tiny, changes):
