@@ -145,17 +145,34 @@ class CATSegHead(nn.Module):
         if features.dense.shape[-2:] != self.grid:
             raise ValueError(f"features: got a grid of {tuple(features.dense.shape[-2:])}, expected {self.grid}")
         classes = len(text.embeddings)
-        if torch.is_grad_enabled() or not self.fast or self.pooling[self.training] != (1, 1):
+        if torch.is_grad_enabled() or not self.is_fast:
             return self._logits(features, text.embeddings)
-        logits, index = self.sparse_logits(features, text)
+        logits, index = self._fast_logits(features, text)
         return logits if index is None else _spread(logits, index, classes)
 
-    def sparse_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
-        """Computes the logits of the classes that each image keeps, on the fast path; see `forward`.
+    @property
+    def is_fast(self) -> bool:
+        """Whether evaluation without gradients takes the fast path, which knows no pooling."""
+        return self.fast and self.pooling[self.training] == (1, 1)
+
+    def logits_of_kept(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
+        """Computes the logits of the classes that any of the images keeps, on the fast path.
+
+        Args:
+            features: of B views of one image, as in `forward`.
+            text: embeddings (T, P, C).
 
         Returns:
-            (B, K, 4H, 4W), and (B, K) indices into T, or None where all are kept.
+            Logits (B, U, 4H, 4W), -100 where a view does not keep a class, and (U,) ascending indices into T, or None
+            where all classes are kept.
         """
+        logits, index = self._fast_logits(features, text)
+        if index is None:
+            return logits, None
+        kept, place = index.unique(return_inverse=True)
+        return _spread(logits, place, len(kept)), kept
+
+    def _fast_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
         device = features.dense.device.type
         lowered = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if lowered else self.cost_embedding.weight.dtype

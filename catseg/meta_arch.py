@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from catseg.checkpoint import from_released, guess_config
 from catseg.losses import segmentation_loss
 from openvocab.clip.build import Clip, build_clip
+from openvocab.clip.fast_image_encoder import FastImageEncoder
 from openvocab.clip.finetune import set_trainable
 from openvocab.clip.image_encoder import check_taps
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.inference.sliding_window import make_views, merge_views, pad_to_multiple, resize
 from openvocab.interfaces import ClipFeatures
+from openvocab.kernels.label_map import label_map
 from openvocab.model import OpenVocabularyModel, VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -67,6 +69,7 @@ class CATSeg(OpenVocabularyModel):
         self.ignored_pixels = ignored_pixels
         self.size_divisibility = size_divisibility
         self.sliding_window = sliding_window
+        self._fast_visual = FastImageEncoder()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -146,6 +149,25 @@ class CATSeg(OpenVocabularyModel):
             results |= zip(members, map(self.merge_logits, logits.split(count)))
         return [results[index] for index in range(len(images))]
 
+    def predict_labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
+                       vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
+        """Finds the best channel of every pixel; see `OpenVocabularyModel.predict_labels`.
+
+        On the fast path with a sliding window, T maps of the size of the square never exist, and classes that no view
+        keeps are left out: their probability is sigmoid(-100), below that of every other class.
+        """
+        window = self.sliding_window
+        if window is None or torch.is_grad_enabled() or not self.sem_seg_head.is_fast:
+            return super().predict_labels(images, sizes, vocabularies)
+        answers = []
+        for image, size, vocabulary in zip(images, sizes, vocabularies):
+            features = self.encode_images(self.make_views(image))
+            text = self.clip.text(vocabulary, self.vocabulary.templates)
+            logits, kept = self.sem_seg_head.logits_of_kept(features, text)
+            labels, scores = label_map(logits, window.kernel, window.size, window.stride, size)
+            answers.append((labels if kept is None else kept[labels], scores))
+        return answers
+
     def encode_images(self, views: Tensor) -> ClipFeatures:
         """Runs CLIP's image tower.
 
@@ -156,7 +178,9 @@ class CATSeg(OpenVocabularyModel):
             Dense features and taps on the head's grid.
         """
         views = resize(views, (self.input_size, self.input_size))
-        return self.clip.visual(views.to(self.clip.visual.proj.dtype), self.taps)
+        if torch.is_grad_enabled() or not self.sem_seg_head.is_fast:
+            return self.clip.visual(views.to(self.clip.visual.proj.dtype), self.taps)
+        return self._fast_visual.encode(self.clip.visual, views, self.taps)
 
     def make_views(self, image: Tensor) -> Tensor:
         """Cuts an image into the views of the evaluation protocol.

@@ -75,5 +75,21 @@ class LSegHead(nn.Module):
         Returns:
             Logits (T, h, w).
         """
-        maps = self.regularization(correlation(pixels, text.embeddings))
-        return F.interpolate(maps[None], scale_factor=2, mode="bilinear", align_corners=True)[0]
+        return upsample(self.word_maps(pixels, text))
+
+    def word_maps(self, pixels: Tensor, text: TextFeatures) -> Tensor:
+        """Compares the pixels of one image with words, at the resolution of the pixels.
+
+        Args:
+            pixels: (C, h / 2, w / 2) from `pixel_embeddings`.
+            text: T words.
+
+        Returns:
+            Logits (T, h / 2, w / 2).
+        """
+        return self.regularization(correlation(pixels, text.embeddings))
+
+
+def upsample(maps: Tensor) -> Tensor:
+    """Doubles the resolution of word maps: (T, h / 2, w / 2) to (T, h, w), bilinear with align_corners=True."""
+    return F.interpolate(maps[None], scale_factor=2, mode="bilinear", align_corners=True)[0]

@@ -13,15 +13,18 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_sem_seg_head
 from torch import Tensor, nn
 
 from lseg.checkpoint import from_released, guess_config
+from lseg.head import upsample
 from lseg.image_encoder import STRIDE, build_image_encoder
 from lseg.losses import segmentation_loss
 from lseg.multi_scale import MultiScale, multi_scale_scores
 from openvocab.clip.build import build_text_encoder
 from openvocab.clip.text_encoder import TextEncoder
-from openvocab.inference.sliding_window import resize
+from openvocab.inference.sliding_window import best_by_softmax, resize
 from openvocab.interfaces import TextFeatures
 from openvocab.model import OpenVocabularyModel, VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
+
+WORDS_PER_CHUNK = 8  # upsampled at a time for a label map
 
 
 @META_ARCH_REGISTRY.register()
@@ -172,6 +175,22 @@ class LSeg(OpenVocabularyModel):
                     lambda crop, words=vocabulary: self.logits(self.pixel_embeddings(crop[None])[0], words),
                     image.to(self.device).float(), self.multi_scale)
             answers.append(resize(scores[None].float(), size)[0].softmax(dim=0))
+        return answers
+
+    def predict_labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
+                       vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
+        """Finds the best channel of every pixel; see `OpenVocabularyModel.predict_labels`.
+
+        With a single view, a few words at a time are upsampled: T x height x width floats never exist.
+        """
+        if self.multi_scale is not None:
+            return super().predict_labels(images, sizes, vocabularies)
+        answers = []
+        for image, size, vocabulary in zip(images, sizes, vocabularies):
+            pixels = self.pixel_embeddings(image[None])[0]
+            maps = self.sem_seg_head.word_maps(pixels, TextFeatures(self.text_embeddings(vocabulary)))
+            answers.append(best_by_softmax(
+                resize(upsample(part)[None], size)[0] for part in maps.float().split(WORDS_PER_CHUNK)))
         return answers
 
     def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:

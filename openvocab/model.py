@@ -112,6 +112,20 @@ class OpenVocabularyModel(nn.Module):
         """
         raise NotImplementedError
 
+    def predict_labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
+                       vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
+        """Finds the best channel of every pixel. A subclass does better where it can do without all probabilities.
+
+        Args:
+            images: as for `predict`.
+            sizes: likewise.
+            vocabularies: likewise.
+
+        Returns:
+            For each image the channel per pixel, (height, width) int64, and its probability, (height, width).
+        """
+        return [best_channel(*pair) for pair in zip(self.predict(images, sizes, vocabularies), sizes, strict=True)]
+
     def set_default_vocabulary(self, vocabulary: Vocabulary | Sequence[str], training: bool = False) -> None:
         """Sets the words for inputs that bring none; they take precedence over the config's.
 
@@ -129,7 +143,7 @@ class OpenVocabularyModel(nn.Module):
         Args:
             batched_inputs: B dicts with "image" (3, h, w), RGB in 0..255, uint8 or floating point; optional "height"
                 and "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words;
-                in training "sem_seg" (h, w) int64.
+                in training "sem_seg" (h, w) int64; optional "output", which takes the place of the config's.
 
         Returns:
             In training {"loss_sem_seg": scalar}. In evaluation one dict per image: "sem_seg" (T, height, width)
@@ -146,16 +160,14 @@ class OpenVocabularyModel(nn.Module):
             return self.losses(images, *self._targets(batched_inputs, vocabularies))
         sizes = [(item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
                  for item, image in zip(batched_inputs, images)]
+        outputs = {item.get("output", self.output) for item in batched_inputs}
+        if len(outputs) != 1 or not outputs <= set(OUTPUTS):
+            raise ValueError(f"output: got {sorted(outputs)} in one batch, expected one of {OUTPUTS}")
+        if outputs == {"labels"}:
+            found = self.predict_labels(images, sizes, vocabularies)
+            return [_labelled(*triple) for triple in zip(found, vocabularies, strict=True)]
         maps = self.predict(images, sizes, vocabularies)
-        return [self._answer(*triple) for triple in zip(maps, sizes, vocabularies, strict=True)]
-
-    def _answer(self, probabilities: Tensor, size: tuple[int, int], vocabulary: Vocabulary) -> dict[str, Tensor]:
-        if self.output == "sem_seg":
-            return {"sem_seg": resize(probabilities[None], size)[0]}
-        labels, scores = best_channel(probabilities, size)
-        if vocabulary.channel_to_class is not None:
-            labels = torch.tensor(vocabulary.channel_to_class, device=labels.device)[labels]
-        return {"labels": labels, "scores": scores}
+        return [{"sem_seg": resize(part[None], size)[0]} for part, size in zip(maps, sizes, strict=True)]
 
     def _vocabulary_of(self, item: dict[str, Any]) -> Vocabulary:
         if item.get("vocabulary") is not None:
@@ -218,6 +230,13 @@ def check_labels(label: Tensor, classes: int, ignore_label: int) -> None:
         values = label[wrong].unique().tolist()
         raise ValueError(f"sem_seg: got labels {values[:10]}, expected 0..{classes - 1} (T = {classes} words) or the "
                          f"ignore label {ignore_label}")
+
+
+def _labelled(found: tuple[Tensor, Tensor], vocabulary: Vocabulary) -> dict[str, Tensor]:
+    labels, scores = found
+    if vocabulary.channel_to_class is not None:
+        labels = torch.tensor(vocabulary.channel_to_class, device=labels.device)[labels]
+    return {"labels": labels, "scores": scores}
 
 
 def _check_image(image: Tensor) -> Tensor:

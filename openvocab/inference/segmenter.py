@@ -19,7 +19,7 @@ from openvocab.assets import weights_path
 from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.memory import require
 from openvocab.inference.result import Result
-from openvocab.inference.sliding_window import best_channel, resize
+from openvocab.inference.sliding_window import resize
 from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -49,8 +49,10 @@ class Segmenter:
         """Wraps a model that is built already; most callers want `load`.
 
         Args:
-            model: takes [{"image", "height", "width", "vocabulary"}] and gives [{"sem_seg": (T, height, width)}], the
-                probabilities of each word; has an attribute `device`. Put into evaluation mode here.
+            model: takes [{"image", "height", "width", "vocabulary", "output"}] and gives, for the output "sem_seg",
+                [{"sem_seg": (T, height, width)}], the probabilities of each word, and for "labels" the best class per
+                pixel and its score; see `openvocab.model.OpenVocabularyModel`. Has an attribute `device`. Put into
+                evaluation mode here.
             cfg: the config it was built from; `TEST.OUTPUT` must be "sem_seg".
             name: of the model, for reports.
             weights: the file its parameters came from, for reports.
@@ -132,8 +134,7 @@ class Segmenter:
     ) -> Result:
         """Gives every pixel the word that fits best.
 
-        Memory stays far below T x h x w floats: the model answers at its own working size, and the answer is
-        upsampled a few words at a time with a running maximum, which gives the same numbers.
+        Memory stays far below T x h x w floats: the model upsamples a few words at a time with a running maximum.
 
         Args:
             image: path, PIL image or (h, w, 3) uint8 RGB array.
@@ -152,14 +153,10 @@ class Segmenter:
             raise ValueError(f"threshold: expected 0..1, got {threshold!r}")
         wanted, asked = combine(words, background)
         pixels = read_image(image)
-        answer = self._answer(pixels, asked)
-        labels, scores = best_channel(answer, pixels.shape[:2])
-        labels = labels.int()
-        if asked.channel_to_class is not None:
-            table = torch.tensor(asked.channel_to_class, dtype=torch.int32, device=labels.device)
-            table[table >= len(wanted.names)] = -1
-            for row in labels:  # row by row: no int64 copy of a huge label map
-                row.copy_(table[row.long()])
+        answer = self._ask(pixels, asked, pixels.shape[:2], "labels")
+        labels, scores = answer["labels"].int(), answer["scores"].float()
+        self._require_finite(scores)
+        labels[labels >= len(wanted.names)] = -1
         if threshold is not None:
             labels[scores < threshold] = -1
         return Result(
@@ -265,19 +262,28 @@ class Segmenter:
             logger.warning("%s has never seen these words, expect no sense from them: %s", self.name, shown)
 
     def _answer(self, pixels: np.ndarray, vocabulary: Vocabulary) -> Tensor:
-        """Runs the model. Returns (T, h', w') float32 probabilities on its device, at most as large as the picture."""
+        """Returns (T, h', w') float32 probabilities on the model's device, at most as large as the picture."""
+        size = self._answer_size(*pixels.shape[:2], len(vocabulary))
+        answer = self._ask(pixels, vocabulary, size, "sem_seg")["sem_seg"].float()
+        self._require_finite(answer)
+        return answer
+
+    def _ask(
+        self, pixels: np.ndarray, vocabulary: Vocabulary, size: tuple[int, int], output: str
+    ) -> dict[str, Tensor]:
+        """Runs the model."""
         self._warn_of_unknown_words(vocabulary)
-        height, width = self._answer_size(*pixels.shape[:2], len(vocabulary))
         image = torch.from_numpy(self._resized(pixels)).permute(2, 0, 1)
-        request = {"image": image, "height": height, "width": width, "vocabulary": vocabulary}
+        request = {"image": image, "height": size[0], "width": size[1], "vocabulary": vocabulary, "output": output}
         try:
             with torch.inference_mode(), self._autocast():
-                answer = self.model([request])[0]["sem_seg"].float()
+                return self.model([request])[0]
         except torch.OutOfMemoryError as error:
             raise ValueError(f"words: {len(vocabulary)} words do not fit into the memory of {self.device}") from error
+
+    def _require_finite(self, answer: Tensor) -> None:
         if not bool(torch.isfinite(answer).all()):
             raise ValueError(f"dtype: the model's answer is not finite in {self.dtype}; try float32 or bfloat16")
-        return answer
 
     def _answer_size(self, height: int, width: int, count: int) -> tuple[int, int]:
         """Chooses the size asked of the model, and refuses what cannot fit into memory.

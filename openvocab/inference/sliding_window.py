@@ -4,11 +4,13 @@ Shape letters: T classes, V views (windows in row-major order, then the global v
 S pixels of the square that the windows are cut from, K pixels of a window.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PIXELS_PER_CHUNK = 2**25  # of class maps that are upsampled at a time: 128 MB in float32
+PIXELS_PER_CHUNK = 2**21  # of class maps that are upsampled at a time: 8 MB in float32
 
 
 def window_origins(size: int, kernel: int, stride: int) -> list[int]:
@@ -88,11 +90,12 @@ def merge_windows(windows: Tensor, size: int, stride: int) -> Tensor:
         raise ValueError(f"windows: got {len(windows)}, expected {len(origins) ** 2} for size {size}, kernel {kernel}, "
                          f"stride {stride}")
     total = windows.new_zeros(windows.shape[1], size, size)
-    count = windows.new_zeros(size, size)
     for window, (y, x) in zip(windows, ((y, x) for y in origins for x in origins)):
         total[:, y:y + kernel, x:x + kernel] += window
-        count[y:y + kernel, x:x + kernel] += 1
-    return total / count
+    along = windows.new_zeros(size)  # how many windows cover a pixel is a product of both axes
+    for start in origins:
+        along[start:start + kernel] += 1
+    return total.div_(along[:, None] * along)
 
 
 def merge_views(views: Tensor, size: int, stride: int) -> Tensor:
@@ -109,7 +112,7 @@ def merge_views(views: Tensor, size: int, stride: int) -> Tensor:
     Raises:
         ValueError: as `merge_windows`.
     """
-    return (merge_windows(views[:-1], size, stride) + resize(views[-1:], (size, size))[0]) / 2
+    return merge_windows(views[:-1], size, stride).add_(resize(views[-1:], (size, size))[0]).div_(2)
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
@@ -139,10 +142,48 @@ def best_channel(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         Channel per pixel, (*size) int64 (of equal ones the first, on a CPU), and its value, (*size), dtype of `maps`.
     """
     step = max(1, PIXELS_PER_CHUNK // (size[0] * size[1]))
-    best, channel = resize(maps[None, :step], size)[0].max(dim=0)
-    for start in range(step, len(maps), step):
-        value, index = resize(maps[None, start:start + step], size)[0].max(dim=0)
-        better = value > best
-        best = torch.where(better, value, best)
-        channel = torch.where(better, index + start, channel)
+    channel = maps.new_zeros(tuple(size), dtype=torch.int64)
+    best = maps.new_full(tuple(size), float("-inf"))
+    for start in range(0, len(maps), step):
+        keep_best(resize(maps[None, start:start + step], size)[0], start, channel, best)
     return channel, best
+
+
+def keep_best(maps: Tensor, first: int, channel: Tensor, best: Tensor) -> None:
+    """Goes on with a search for the best channel, in place.
+
+    Channel by channel: on a CPU, this is several times faster than `max` over the first dimension. A NaN stays.
+
+    Args:
+        maps: (n, h, w), the next channels.
+        first: number of the first one.
+        channel: (h, w) int64, so far.
+        best: (h, w), its value.
+    """
+    for number, values in enumerate(maps, start=first):
+        channel.masked_fill_(values > best, number)
+        torch.maximum(best, values, out=best)
+
+
+def best_by_softmax(chunks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Takes the best channel per pixel and its softmax over all channels, from logits that come a few at a time.
+
+    Args:
+        chunks: (n, h, w) each, floating point; together T channels, at least one.
+
+    Returns:
+        Channel per pixel, (h, w) int64 (of equal ones the first), and its probability, (h, w).
+    """
+    best = channel = total = None
+    start = 0
+    for logits in chunks:
+        value, index = logits.max(dim=0)
+        if best is None:
+            best, channel, total = value, index, (logits - value).exp_().sum(dim=0)
+        else:
+            higher = torch.maximum(best, value)
+            total = total * (best - higher).exp_() + (logits - higher).exp_().sum(dim=0)
+            channel = torch.where(value > best, index + start, channel)
+            best = higher
+        start += len(logits)
+    return channel, 1 / total

@@ -35,7 +35,12 @@ class ByColour(nn.Module):
     def forward(self, inputs):
         assert not self.training and torch.is_inference_mode_enabled()
         self.requests += inputs
-        return [{"sem_seg": self.answer(item)} for item in inputs]
+        return [{"sem_seg": self.answer(item)} if item["output"] == "sem_seg" else self.labels(item) for item in inputs]
+
+    def labels(self, item):
+        scores, channels = self.answer(item).max(dim=0)
+        table = item["vocabulary"].channel_to_class
+        return {"labels": channels if table is None else torch.tensor(table)[channels], "scores": scores}
 
     def answer(self, item):
         image = item["image"].float() / 255
@@ -131,19 +136,20 @@ def test_wrong_threshold(flag, threshold):
 def test_sliding_window_model_is_asked_for_its_square_at_most(size):
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
     segment = build(sliding=True, size=8)
-    result = segment(image, ["red", "blue"])
+    probabilities = segment.probabilities(image, ["red", "blue"])
     asked = segment.model.requests[0]
     assert asked["height"] * asked["width"] <= 64
+    assert probabilities.shape == (2, *size)
+    result = segment(image, ["red", "blue"])
     assert result.labels.shape == size and result.scores.shape == size
 
 
 def test_upsampling_in_chunks_equals_upsampling_at_once(monkeypatch):
     image = np.random.default_rng(0).integers(0, 255, (40, 30, 3), np.uint8)
     segment, words = build(sliding=True, size=8), ["red", "blue", "green", "unicorn"]
-    whole, scores = segment.probabilities(image, words), segment(image, words).scores
+    whole = segment.probabilities(image, words)
     expected = resize(segment.model.answer(segment.model.requests[0])[None], (40, 30))[0]
     np.testing.assert_array_equal(whole, expected.numpy())
-    np.testing.assert_array_equal(scores, whole.max(0))
     monkeypatch.setattr(segmenter, "_CHUNK", 1)
     np.testing.assert_array_equal(segment.probabilities(image, words), whole)
 
@@ -153,12 +159,11 @@ def test_without_window_a_huge_answer_is_capped(monkeypatch):
     image = np.zeros((10, 40, 3), np.uint8)
     image[:, 20:, 0] = 255
     segment = build()
-    result = segment(image, ["red", "blue"])
+    red = segment.probabilities(image, ["red", "blue"])[0]
     assert (segment.model.requests[0]["height"], segment.model.requests[0]["width"]) == (5, 20)
-    assert result.labels.shape == (10, 40)
-    assert (result.labels[:, 24:] == 0).all() and result.scores[0, -1] == 1
+    assert red.shape == (10, 40) and (red[:, 24:] > 0.5).all() and red[0, -1] == 1
     monkeypatch.setattr(segmenter, "_MAX_ANSWER", 100)
-    segment(image, ["red", "blue"])
+    segment.probabilities(image, ["red", "blue"])
     assert (segment.model.requests[1]["height"], segment.model.requests[1]["width"]) == (4, 14)
 
 
@@ -192,7 +197,7 @@ def test_unknown_words_are_warned_of_once(flag, caplog):
 def test_too_many_words_for_the_memory_are_refused(flag, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda device: 1000)
     with pytest.raises(ValueError, match="words: 10000 words need about .* GB on cpu, 0.0 GB are free"):
-        build(sliding=True)(flag, [f"w{i}" for i in range(10000)])
+        build(sliding=True).probabilities(flag, [f"w{i}" for i in range(10000)])
     with pytest.raises(ValueError, match="words: 50 words at 4 x 6 pixels need about"):
         build().probabilities(flag, [f"w{i}" for i in range(50)])
 
