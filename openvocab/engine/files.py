@@ -14,13 +14,20 @@ def replace_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     Args:
         path: the final place; its folder exists.
         write: writes the content to the open file.
+
+    Raises:
+        OSError: it cannot be written (a full disk); names the file.
     """
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -29,5 +36,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Args:
         path: the final place; its folder exists.
         content: the whole content.
+
+    Raises:
+        OSError: it cannot be written; names the file.
     """
     replace_atomically(path, lambda file: file.write(content))

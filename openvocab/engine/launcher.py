@@ -106,13 +106,13 @@ def report_user_errors(function: Callable[[], int]) -> int:
     """
     try:
         return function()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if not raised_by_us(error):
             raise
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("interrupted; --resume continues from the last checkpoint", file=sys.stderr)
+        print("interrupted; --resume continues from what was saved last", file=sys.stderr)
         return INTERRUPTED
 
 
