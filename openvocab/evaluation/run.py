@@ -1,7 +1,6 @@
 """Evaluates a model on several datasets, each with its own words; any number of processes, interruptible."""
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -88,7 +87,7 @@ def evaluate(
 
 
 def evaluate_dataset(
-    cfg: CfgNode, model: nn.Module, name: str, evaluator: PixelCounter, resume: bool, save_period: int = SAVE_PERIOD
+    cfg: CfgNode, model: nn.Module, name: str, evaluator: PixelCounter, resume: bool = False
 ) -> Result | None:
     """Evaluates a model on one dataset, one image per forward pass.
 
@@ -101,7 +100,6 @@ def evaluate_dataset(
         name: registered.
         evaluator: counts, from zero.
         resume: whether to go on with saved counts.
-        save_period: images of each process between two saves.
 
     Returns:
         The result on rank 0, None on the others.
@@ -122,12 +120,12 @@ def evaluate_dataset(
             write_progress(path, key, Progress(0, evaluator.counts))  # a full disk is an error now
     start = comm.all_gather(start)[0]
     batches = iter(build_test_loader(cfg, name, start))
-    done, began, counts = start, time.perf_counter(), evaluator.gather()
+    began, counts, step = time.perf_counter(), evaluator.gather(), SAVE_PERIOD * world_size
     with inference_context(model), torch.no_grad():
-        for _ in range(math.ceil((len(samples) - start) / (save_period * world_size))):
-            for batch in islice(batches, save_period):
+        for done in range(start + step, len(samples) + step, step):  # the last step may be shorter
+            for batch in islice(batches, SAVE_PERIOD):
                 _count(model, batch, evaluator)
-            done, counts = min(len(samples), done + save_period * world_size), evaluator.gather()
+            done, counts = min(len(samples), done), evaluator.gather()
             if counts is not None:
                 write_progress(path, key, Progress(done, counts))
                 _log_progress(name, start, done, len(samples), time.perf_counter() - began)
