@@ -18,13 +18,15 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
+from openvocab.checkpoint.load import load_weights
 from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import register_folders
 from openvocab.data.loader import require_registered
 from openvocab.data.register import register_all
+from openvocab.engine.checkpointing import find_weights
 from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
 from openvocab.engine.setup import build_cfg, import_method, setup_job
-from openvocab.engine.trainer import Trainer, load_weights_for_cfg
+from openvocab.engine.trainer import Trainer
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -104,13 +106,11 @@ def evaluate(cfg: CfgNode, resume: bool) -> None:
         resume: whether to go on with an interrupted evaluation.
 
     Raises:
-        ValueError: no weights.
+        ValueError: no weights, or what `Trainer.test` refuses.
     """
-    if not cfg.MODEL.WEIGHTS:
-        raise ValueError("MODEL.WEIGHTS: got nothing to evaluate, expected a checkpoint (or --resume and an OUTPUT_DIR "
-                         "with one)")
+    weights = find_weights(cfg.MODEL.WEIGHTS)
     model = Trainer.build_model(cfg)
-    load_weights_for_cfg(model, cfg.MODEL.WEIGHTS)
+    load_weights(model, weights)
     Trainer.test(cfg, model, resume=resume)
     comm.synchronize()
 

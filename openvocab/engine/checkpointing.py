@@ -108,8 +108,10 @@ def find_weights(weights: str) -> Path:
         An existing file.
 
     Raises:
-        ValueError: neither.
+        ValueError: neither, or nothing.
     """
+    if not weights:
+        raise ValueError("MODEL.WEIGHTS: got nothing, expected a checkpoint (or --resume and an OUTPUT_DIR with one)")
     path = Path(os.path.expanduser(weights))
     if path.is_file():
         return path
