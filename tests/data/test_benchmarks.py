@@ -1,7 +1,6 @@
 """All ten benchmarks and both methods: raw miniatures, prepared and evaluated by command, against IoUs counted here."""
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,7 +14,6 @@ from replicas import IGNORED
 import train_net
 from openvocab.data.catalog import CATALOG, benchmarks
 from openvocab.data.preparation.plans import run_script
-from openvocab.engine.setup import LOGGER_NAMES
 from openvocab.model import OpenVocabularyModel
 
 VOC_VAL = ("2007_000033", "2007_000061", "2007_000129")
@@ -51,10 +49,8 @@ def prepared(tmp_path_factory):
 
 
 @pytest.fixture
-def catalogs():
-    """Registers the benchmarks anew, and leaves catalogs and loggers as they were."""
-    loggers = [logging.getLogger(name) for name in LOGGER_NAMES]
-    before = [(logger.propagate, logger.level, list(logger.handlers)) for logger in loggers]
+def catalogs(loggers_as_before):
+    """Registers the benchmarks anew, and leaves the catalogs as they were."""
 
     def forget():
         for entry in CATALOG:
@@ -65,8 +61,6 @@ def catalogs():
     forget()
     yield
     forget()
-    for logger, (propagate, level, handlers) in zip(loggers, before, strict=True):
-        logger.propagate, logger.level, logger.handlers = propagate, level, handlers
 
 
 class Answer(NamedTuple):

@@ -1,15 +1,14 @@
 """Datasets of one's own: pairs by stem, every mask checked, evaluated and trained by config alone."""
 
 import json
-import os
-import subprocess
-import sys
+import shlex
 
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+import train_net
 from openvocab.data.checking.folders import check_folder
 from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import FolderDataset, list_pairs, register_folders
@@ -140,31 +139,49 @@ def test_16_bits(tmp_path, suffix):
     assert list_pairs(folder)[0]["sem_seg_file_name"].endswith(f"masks/a{suffix}")
 
 
-def train_net(repository, *arguments, cwd):
-    environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(repository / "train_net.py"), "--num-gpus", "0", *arguments]
-    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+def readme_example(repository) -> tuple[str, list[list[str]]]:
+    """The config and the three commands of "Your own data" in datasets/README.md, as arguments of train_net.py."""
+    section = (repository / "datasets" / "README.md").read_text().split("## Your own data")[1]
+    config = section.split("```yaml\n")[1].split("```")[0]
+    lines = section.split("```sh\n")[1].split("```")[0].replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines]
+    assert all(command[:2] == ["python", "train_net.py"] for command in commands)
+    return config, [command[2:] for command in commands]
 
 
-@pytest.mark.parametrize("config", [TINY_CATSEG, TINY_LSEG], ids=["catseg", "lseg"])
-def test_trained_and_evaluated_by_config_alone(entry, config, tmp_path, repository):
-    """A process each for training and evaluation; the entry stands in the YAML file once, on the command line once."""
-    (tmp_path / "tiny.yaml").write_text(
-        f"{config}TEST: {{OUTPUT: labels}}\nINPUT: {{MIN_SIZE_TRAIN: [32], MIN_SIZE_TEST: 32}}\nDATASETS:\n"
-        f"  FOLDERS: [{json.dumps(entry)}]\n  TRAIN: [own_birds]\n  TEST: [own_birds]\n")
-    short = ["SOLVER.MAX_ITER", "1", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0", "OUTPUT_DIR", "out",
-             "INPUT.CROP.ENABLED", "True", "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", "[32,32]"]  # fmt: skip
-    done = train_net(repository, "--config-file", "tiny.yaml", *short, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    trained = json.loads((tmp_path / "out" / "own_birds_results.json").read_text())
-    assert trained["samples"] == 2 and [row["name"] for row in trained["classes"]] == ["sky", "grass", "bird"]
-    assert [row["seen"] for row in trained["classes"]] == [True] * 3
-    assert trained["vocabulary"]["name"] == entry["WORDS"] and trained["vocabulary"]["spelling"] == "as given"
+SHORT = """\
+INPUT:
+  MIN_SIZE_TRAIN: [32]
+  MIN_SIZE_TEST: 32
+  CROP: {ENABLED: true, TYPE: absolute, SIZE: [32, 32]}
+SOLVER: {MAX_ITER: 2, IMS_PER_BATCH: 2}
+DATALOADER: {NUM_WORKERS: 0}
+TEST: {OUTPUT: labels}
+"""
 
-    again = ["DATASETS.FOLDERS", str([entry | {"NAME": "own_again"}]), "DATASETS.TEST", "('own_again',)",
-             "DATASETS.TRAIN", "()", "OUTPUT_DIR", "again", "MODEL.WEIGHTS", "out/model_final.pth"]  # fmt: skip
-    done = train_net(repository, "--config-file", "tiny.yaml", "--eval-only", *short, *again, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "| own_again | 2       | 3 of 3  |" in done.stdout
-    evaluated = json.loads((tmp_path / "again" / "own_again_results.json").read_text())
-    assert evaluated["scores"]["mIoU"] == trained["scores"]["mIoU"]
+
+@pytest.mark.parametrize("tiny", [TINY_CATSEG, TINY_LSEG], ids=["catseg", "lseg"])
+def test_the_example_of_the_readme(tiny, repository, tmp_path, monkeypatch, loggers_as_before, capfd):
+    """As it stands there, but for a tiny model, a CPU, and two iterations."""
+    monkeypatch.chdir(tmp_path)
+    config, (training, evaluation, by_keys) = readme_example(repository)
+    (tmp_path / "tiny.yaml").write_text(tiny + SHORT)
+    (tmp_path / "birds.yaml").write_text(config.replace("configs/catseg_b.yaml", "tiny.yaml"))
+    for part in ("train", "test"):
+        write_folders(tmp_path / "birds" / part)
+    (tmp_path / "birds" / "words.txt").write_text(WORDS)
+    on_cpu = {"configs/catseg_b.yaml": "tiny.yaml", "8": "0", "1": "0"}
+    for command in (training, evaluation, by_keys):
+        assert train_net.main([on_cpu.get(word, word) for word in command]) == 0
+    trained, again = (json.loads((tmp_path / folder / f"{name}_results.json").read_text())
+                      for folder, name in (("output", "birds_test"), ("output/by_keys", "birds")))  # fmt: skip
+    assert trained["samples"] == again["samples"] == 2
+    assert [row["name"] for row in trained["classes"]] == ["sky", "grass", "bird"]
+    assert [row["seen"] for row in trained["classes"]] == [True] * 3 and again["classes"][0]["seen"] is None
+    assert trained["vocabulary"] | {"name": ""} == {
+        "name": "", "words": 3, "spelling": "as given", "synonyms": "first", "templates": "single"}
+    assert again["scores"]["mIoU"] == trained["scores"]["mIoU"]  # the same pictures, words and weights
+    assert "| birds   | 2       | 3 of 3  |" in capfd.readouterr().out
+    for name in ("birds_train", "birds_test", "birds"):
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
