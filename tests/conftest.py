@@ -52,3 +52,14 @@ def loggers_as_before():
     yield
     for logger, (propagate, level, handlers) in zip(loggers, before, strict=True):
         logger.propagate, logger.level, logger.handlers = propagate, level, handlers
+
+
+@pytest.fixture
+def one_thread():
+    """For tests whose operations are so small that threads wait for each other longer than they compute."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
