@@ -81,7 +81,7 @@ def write_summary(results: Sequence[Result], folder: Path) -> None:
     text = f"# Results\n\n{results_table(results)}"
     for result in results:
         text += f"\n## {result.dataset}\n\n"
-        text += "".join(f"- {name}: {_plain(value)}\n" for name, value in result.statement.items())
+        text += "".join(_bullet(name, value) for name, value in result.statement.items())
     write_atomically(folder / TABLE, text.encode())
 
 
@@ -111,10 +111,11 @@ def _csv(result: Result) -> str:
     return file.getvalue()
 
 
-def _plain(value: object) -> str:
+def _bullet(name: str, value: object, indent: str = "") -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {inner}" for name, inner in value.items())
-    return ", ".join(value) if isinstance(value, list) else str(value)
+        return f"{indent}- {name}\n" + "".join(_bullet(*item, indent + "  ") for item in value.items())
+    text = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return f"{indent}- {name}: {text}\n"
 
 
 def _percent(value: float) -> str:

@@ -152,8 +152,9 @@ class SemSegEvaluator(PixelCounter):
             "denominator": {"classes": int((pixels > 0).sum()), "of": len(pixels), "rule": DENOMINATOR},
             "older_denominator": {"classes": int((~np.isnan(ious)).sum()), "of": len(pixels),
                                   "rule": OLDER_DENOMINATOR},
-            "oracle_grid": self._oracle_grid,
         }  # fmt: skip
+        if self._oracle_grid > 0:
+            statement["oracle_grid"] = self._oracle_grid
         if self._seen is not None:
             groups = {"seen": np.flatnonzero(self._seen), "unseen": np.flatnonzero(np.logical_not(self._seen))}
             scores |= summarize_groups(confusion, groups)

@@ -27,12 +27,15 @@ def describe_model(cfg: CfgNode) -> dict[str, Any]:
         "clip": cfg.MODEL.CLIP.NAME,
         "weights": cfg.MODEL.WEIGHTS,
     }
-    return {
+    statement = {
         "model": model,
         "image": f"{square} x {square}" if square else as_given,
         "counted_at": f"{square} x {square}" if square else "each image's own size",
         "sliding_window": f"{window.KERNEL} of {window.SIZE}, stride {window.STRIDE}" if window.ENABLED else "off",
     }
+    if "MULTI_SCALE" in cfg.TEST and cfg.TEST.MULTI_SCALE.ENABLED:  # a key of LSeg
+        statement["multi_scale"] = dict(cfg.TEST.MULTI_SCALE)
+    return statement
 
 
 def describe_seen(training: str, seen: Sequence[bool]) -> dict[str, Any]:

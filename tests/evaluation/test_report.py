@@ -40,7 +40,7 @@ def test_files(tmp_path):
         "class,iou,pixels,seen", "cat,12.3457,7,true", '"dog, puppy",,0,false', "Übel,0.0000,1,"]  # fmt: skip
     text = (tmp_path / "results.md").read_text()
     assert "| toy     | 3       | 2 of 3  | 12.3 |" in text
-    assert "- denominator: classes 2, of 3, rule shown" in text
+    assert text.endswith("- protocol: mean\n- denominator\n  - classes: 2\n  - of: 3\n  - rule: shown\n")
 
 
 def test_the_same_bytes_again(tmp_path):
