@@ -4,6 +4,9 @@
     python train_net.py --config-file configs/catseg_b.yaml --num-gpus 8
     python train_net.py --config-file configs/catseg_b.yaml --eval-only MODEL.WEIGHTS catseg_b.pth
     python train_net.py --config-file configs/emojiscapes/catseg.yaml --num-gpus 0 --resume
+
+--resume goes on with a training from the last checkpoint in OUTPUT_DIR; with --eval-only it evaluates that checkpoint
+(without one, MODEL.WEIGHTS) and goes on where an interrupted evaluation of it was.
 """
 
 import argparse
@@ -15,11 +18,15 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
-from openvocab.data.checking.quick import require_ready
+from openvocab.assets import weights_path
+from openvocab.checkpoint.load import load_weights
+from openvocab.data.checking.ready import require_ready
+from openvocab.data.folders import register_folders
+from openvocab.data.loader import require_registered
 from openvocab.data.register import register_all
 from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
 from openvocab.engine.setup import build_cfg, import_method, setup_job
-from openvocab.engine.trainer import AtomicCheckpointer, Trainer, load_weights_for_cfg
+from openvocab.engine.trainer import Trainer
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,13 +51,15 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
         args: the command line.
     """
     register_all()
+    register_folders(cfg.DATASETS.FOLDERS)
     import_method(cfg.MODEL.META_ARCHITECTURE)
     setup_job(cfg, args.command_line)
-    require_ready([*cfg.DATASETS.TEST, *(() if args.eval_only else cfg.DATASETS.TRAIN)])
-    if args.resume and (Path(cfg.OUTPUT_DIR) / "last_checkpoint").is_file():
+    require_datasets([*cfg.DATASETS.TEST, *(() if args.eval_only else cfg.DATASETS.TRAIN)])
+    last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
+    if last:
         cfg = cfg.clone()
         cfg.defrost()
-        cfg.MODEL.WEIGHTS = cfg.OUTPUT_DIR  # not read; the checkpoint holds the whole model, so nothing is fetched
+        cfg.MODEL.WEIGHTS = str(last)  # it holds the whole model, so nothing is fetched
         cfg.freeze()
     if args.eval_only:
         evaluate(cfg, resume=args.resume)
@@ -60,20 +69,49 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     trainer.train()
 
 
+def require_datasets(names: list[str]) -> None:
+    """Checks that datasets are registered and ready; one process looks for all.
+
+    Args:
+        names: of datasets.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name in names:
+        require_registered(name)
+    if comm.is_main_process():
+        require_ready(names)
+    comm.synchronize()
+
+
+def last_checkpoint(output_dir: str) -> Path | None:
+    """Finds the checkpoint that --resume goes on with, or evaluates.
+
+    Args:
+        output_dir: of the job.
+
+    Returns:
+        The file, or None if no training has left one there.
+    """
+    mark = Path(output_dir) / "last_checkpoint"
+    return Path(output_dir) / mark.read_text().strip() if mark.is_file() else None
+
+
 def evaluate(cfg: CfgNode, resume: bool) -> None:
-    """Evaluates MODEL.WEIGHTS, or with `resume` the last checkpoint in OUTPUT_DIR.
+    """Evaluates MODEL.WEIGHTS.
 
     Args:
         cfg: of the job.
-        resume: whether to look for a checkpoint.
+        resume: whether to go on with an interrupted evaluation.
+
+    Raises:
+        ValueError: no weights, or what `Trainer.test` refuses.
     """
+    weights = weights_path(cfg.MODEL.WEIGHTS)
     model = Trainer.build_model(cfg)
-    checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR)
-    if resume and checkpointer.has_checkpoint():
-        checkpointer.load(checkpointer.get_checkpoint_file())
-    else:
-        load_weights_for_cfg(model, cfg.MODEL.WEIGHTS)
-    Trainer.test(cfg, model)
+    load_weights(model, weights)
+    Trainer.test(cfg, model, resume=resume)
     comm.synchronize()
 
 

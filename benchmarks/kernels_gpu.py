@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from kernel_resources import DIM, DTYPES, GRID, HEADS, KERNEL, SIZE, STRIDE, VIEWS, WINDOW
-from openvocab.engine.files import write_atomically
 from torch import Tensor
 
+from openvocab.files import write_atomically
 from openvocab.kernels.class_attention import class_attention
 from openvocab.kernels.group_norm_relu import group_norm_relu
 from openvocab.kernels.label_map import label_map

@@ -108,7 +108,8 @@ class ViTEncoder(nn.Module):
         Returns:
             Four maps at 1/4, 1/8, 1/16 and 1/32 of the resolution.
         """
-        patches = self.vit.patch_embed.proj((images - self.mean) / self.std)
+        pixels = ((images - self.mean) / self.std).to(self.vit.pos_embed.dtype)
+        patches = self.vit.patch_embed.proj(pixels)
         grid = (patches.shape[-2], patches.shape[-1])
         x = patches.flatten(2).transpose(1, 2)
         x = torch.cat([self.vit.cls_token.expand(len(x), -1, -1), x], dim=1)
@@ -148,7 +149,7 @@ class ResNetEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Encodes images; see `ViTEncoder.forward`."""
-        x = self.stem((images - self.mean) / self.std)
+        x = self.stem(((images - self.mean) / self.std).to(self.stem[0].weight.dtype))
         maps = []
         for stage in self.stages:
             x = stage(x)

@@ -13,10 +13,12 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_sem_seg_head
 from torch import Tensor, nn
 
 from lseg.checkpoint import from_released, guess_config
+from lseg.fast_stages import FastStages
 from lseg.head import upsample
 from lseg.image_encoder import STRIDE, build_image_encoder
 from lseg.losses import segmentation_loss
 from lseg.multi_scale import MultiScale, multi_scale_scores
+from lseg.pixel_text import normalize_pixels
 from openvocab.clip.build import build_text_encoder
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.inference.sliding_window import best_by_softmax, resize
@@ -42,13 +44,14 @@ class LSeg(OpenVocabularyModel):
         ignore_label: of pixels without a class.
         input_size: pixels; every image is resized to this square, 0 keeps its size.
         multi_scale: scales and crops of the evaluation, or None for a single view.
+        fast: whether evaluation without gradients takes the fast path (`lseg.fast_stages`).
         output: "sem_seg" for probabilities, "labels" for label maps.
     """
 
     @configurable
     def __init__(self, *, backbone: nn.Module, sem_seg_head: nn.Module, text: TextEncoder,
                  vocabulary: VocabularyOptions, ignore_label: int, input_size: int, multi_scale: MultiScale | None,
-                 output: str):
+                 fast: bool, output: str):
         super().__init__(vocabulary, ignore_label, output)
         if input_size % STRIDE:
             raise ValueError(f"input_size: got {input_size}, expected a multiple of {STRIDE} (MODEL.LSEG.INPUT_SIZE)")
@@ -57,6 +60,8 @@ class LSeg(OpenVocabularyModel):
         self.text = text.requires_grad_(False).eval()
         self.input_size = input_size
         self.multi_scale = multi_scale
+        self.fast = fast
+        self._fast_stages = FastStages()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -88,6 +93,7 @@ class LSeg(OpenVocabularyModel):
             "ignore_label": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
             "input_size": own.INPUT_SIZE,
             "multi_scale": multi_scale,
+            "fast": cfg.MODEL.FAST,
             "output": cfg.TEST.OUTPUT,
         }
 
@@ -113,7 +119,10 @@ class LSeg(OpenVocabularyModel):
             (B, C, h' / 2, w' / 2), L2-normalised along C; h' and w' are the multiples of 32 nearest to h and w, or
             MODEL.LSEG.INPUT_SIZE.
         """
-        return self.sem_seg_head.pixel_embeddings(self.backbone(self._resized(images)))
+        images = self._resized(images)
+        if torch.is_grad_enabled() or self.training or not self.fast:
+            return self.sem_seg_head.pixel_embeddings(self.backbone(images))
+        return normalize_pixels(self._fast_stages.pixel_embeddings(self.backbone, self.sem_seg_head.decoder, images))
 
     def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
         """Embeds words.

@@ -63,8 +63,10 @@ def weights_path(weights: str | Path) -> Path:
         Path of an existing file.
 
     Raises:
-        ValueError: neither; lists the names that exist.
+        ValueError: neither, or nothing; lists the names that exist.
     """
+    if not str(weights):
+        raise ValueError("weights: got nothing, expected a checkpoint (MODEL.WEIGHTS)")
     path = Path(weights).expanduser()
     if path.is_file():
         return path

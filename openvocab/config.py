@@ -46,4 +46,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.TEST.OUTPUT = "sem_seg"  # "sem_seg": (T, h, w) probabilities; "labels": (h, w) class indices
     cfg.TEST.ORACLE_GRID = 0  # side of a grid; > 0 reports the mIoU that true labels averaged to this grid would reach
 
+    # Datasets of one's own: {NAME, IMAGES, LABELS, WORDS, IGNORE_LABEL (default 255)} each, see datasets/README.md.
+    cfg.DATASETS.FOLDERS = []
+
     cfg.DATALOADER.MAPPER_SEED = 0  # seed of the augmentations; -1 takes SEED

@@ -1,5 +1,6 @@
 """What holds for every test: a fixed number of threads, and no way out to a network."""
 
+import logging
 import os
 import shutil
 import socket
@@ -53,3 +54,26 @@ def full_disk():
 def repository() -> Path:
     """Root folder of the checkout."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def loggers_as_before():
+    """Detectron2's `setup_logger` stops propagation and keeps files open; other tests must not notice."""
+    from openvocab.engine.setup import LOGGER_NAMES
+
+    loggers = [logging.getLogger(name) for name in LOGGER_NAMES]
+    before = [(logger.propagate, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (propagate, level, handlers) in zip(loggers, before, strict=True):
+        logger.propagate, logger.level, logger.handlers = propagate, level, handlers
+
+
+@pytest.fixture
+def one_thread():
+    """For tests whose operations are so small that threads wait for each other longer than they compute."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

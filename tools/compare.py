@@ -3,7 +3,7 @@
     python tools/compare.py
     python tools/compare.py --models catseg_b lseg_l16 --datasets ade20k_150_test_sem_seg --num-gpus 8
 
-Results with the IoU of every class go to OUTPUT/MODEL/DATASET_results.json, the table to OUTPUT/table.md.
+Results with the IoU of every class go to OUTPUT/MODEL (openvocab.evaluation.report), the table to OUTPUT/table.md.
 """
 
 import argparse
@@ -15,15 +15,16 @@ from detectron2.utils import comm
 
 from openvocab.checkpoint import zoo
 from openvocab.checkpoint.load import load_weights
-from openvocab.data.checking.quick import require_ready
+from openvocab.data.checking.ready import require_ready
+from openvocab.data.folders import register_folders
 from openvocab.data.register import register_all
 from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
-from openvocab.engine.setup import build_cfg, import_method, setup_job
-from openvocab.engine.trainer import Trainer
+from openvocab.engine.setup import build_cfg, build_model, setup_job
+from openvocab.evaluation.report import score_table
+from openvocab.evaluation.run import evaluate
 from openvocab.files import write_atomically
 
 DATASETS = ("emojiscapes_mini_test", "emojiscapes_mini_test_heldout")
-SCORES = ("mIoU", "mIoU-base", "mIoU-novel", "mIoU-stuff", "share-mIoU-base", "share-mIoU-novel", "pACC")
 
 
 def config_of(name: str, datasets: list[str], output: Path, device: str, overrides: list[str]) -> CfgNode:
@@ -55,37 +56,21 @@ def config_of(name: str, datasets: list[str], output: Path, device: str, overrid
 def run(configs: dict[str, CfgNode], output: Path) -> None:
     """Evaluates every model in this process, and prints the table on the first one."""
     register_all()
-    require_ready(next(iter(configs.values())).DATASETS.TEST)
+    for cfg in configs.values():
+        register_folders(cfg.DATASETS.FOLDERS)
+    if comm.is_main_process():
+        require_ready(next(iter(configs.values())).DATASETS.TEST)
+    comm.synchronize()
     rows = []
     for name, cfg in configs.items():
-        import_method(cfg.MODEL.META_ARCHITECTURE)
         setup_job(cfg)
-        model = Trainer.build_model(cfg)
+        model = build_model(cfg)
         load_weights(model, cfg.MODEL.WEIGHTS)
-        results = Trainer.test(cfg, model)
-        if len(cfg.DATASETS.TEST) == 1:
-            results = {cfg.DATASETS.TEST[0]: results}
-        rows += [(name, dataset, result["sem_seg"]) for dataset, result in results.items() if comm.is_main_process()]
+        rows += [({"model": name, "dataset": result.dataset}, result.scores) for result in evaluate(cfg, model)]
     if comm.is_main_process():
-        table = markdown_table(rows)
+        table = score_table(rows)
         write_atomically(output / "table.md", table.encode())
         print(table, end="")
-
-
-def markdown_table(rows: list[tuple[str, str, dict[str, float]]]) -> str:
-    """Formats scores in percent.
-
-    Args:
-        rows: model, dataset and scores.
-
-    Returns:
-        Markdown with the columns of `SCORES` that occur.
-    """
-    columns = [score for score in SCORES if any(score in scores for *_, scores in rows)]
-    lines = [["model", "dataset", *columns], ["---", "---", *["---:"] * len(columns)]]
-    for model, dataset, scores in rows:
-        lines.append([model, dataset, *(f"{scores[c]:.1f}" if c in scores else "" for c in columns)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from openvocab.clip.blocks import Transformer
 from openvocab.clip.spec import TextSpec
 from openvocab.interfaces import TextFeatures
+from openvocab.versions import weights_key
 from openvocab.vocab.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -151,6 +152,4 @@ class TextEncoder(nn.Module):
     def _cache_key(self, words: tuple[tuple[str, ...], ...], templates: tuple[str, ...]) -> Hashable:
         device = self.positional_embedding.device.type
         autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype, p.device)
-                        for p in self.parameters())
-        return words, templates, autocast, torch.is_inference_mode_enabled(), weights
+        return words, templates, autocast, torch.is_inference_mode_enabled(), weights_key(self)

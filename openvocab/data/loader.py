@@ -73,12 +73,13 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataL
     )
 
 
-def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Builds the loader of one evaluation: one image per batch, each image in exactly one process.
+def build_test_loader(cfg: CfgNode, dataset_name: str, start: int = 0) -> DataLoader:
+    """Builds the loader of one evaluation: one image per batch, each image in exactly one process, in turn.
 
     Args:
         cfg: INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST, DATALOADER.NUM_WORKERS.
         dataset_name: a registered dataset.
+        start: the first sample; not 0 on resume.
 
     Returns:
         Yields lists of one sample, as `SemSegTestMapper` makes them.
@@ -87,9 +88,11 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         ValueError: unknown or empty dataset.
         FileNotFoundError: the dataset is not on disk.
     """
+    dicts = dataset_dicts(dataset_name)
     return build_detection_test_loader(
-        dataset_dicts(dataset_name),
+        dicts,
         mapper=SemSegTestMapper.from_config(cfg),
+        sampler=range(start + comm.get_rank(), len(dicts), comm.get_world_size()),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
 
@@ -107,7 +110,7 @@ def dataset_dicts(name: str) -> list[dict[str, Any]]:
         ValueError: not registered, or empty.
         FileNotFoundError: the dataset is not on disk.
     """
-    _require_registered(name)
+    require_registered(name)
     dicts = DatasetCatalog.get(name)
     if not dicts:
         raise ValueError(f"dataset {name}: got no samples, expected at least one")
@@ -134,7 +137,7 @@ def _common_metadata(names: tuple[str, ...]) -> Any:
     if not names:
         raise ValueError("DATASETS.TRAIN: got no dataset, expected at least one")
     for name in names:
-        _require_registered(name)
+        require_registered(name)
     first, *others = (MetadataCatalog.get(name) for name in names)
     for other in others:
         if (other.stuff_classes, other.ignore_label) != (first.stuff_classes, first.ignore_label):
@@ -142,7 +145,15 @@ def _common_metadata(names: tuple[str, ...]) -> Any:
     return first
 
 
-def _require_registered(name: str) -> None:
+def require_registered(name: str) -> None:
+    """Checks that a dataset is in Detectron2's catalog.
+
+    Args:
+        name: of the dataset.
+
+    Raises:
+        ValueError: it is not; names the nearest that is.
+    """
     if name not in DatasetCatalog:
         near = difflib.get_close_matches(name, list(DatasetCatalog), n=1)
         hint = f", did you mean {near[0]}?" if near else ""

@@ -35,9 +35,9 @@ def register_entry(entry: DatasetEntry, root: Path) -> None:
 
     The metadata of a dataset with one vocabulary: `vocabulary`, `vocabulary_name` (of the built-in one),
     `stuff_classes`, `stuff_colors`. Of a few-shot dataset, whose dicts bring their words: `stuff_classes` ("others",
-    "class", what the labels 0 and 1 mean), and `episode_classes`, `episode_class_ids` (names of all classes, and which
-    of them occur in the episodes). Of all: `ignore_label`, `evaluator_type`, `protocol`, `benchmark`, `expected_count`,
-    `image_root`, `sem_seg_root`.
+    "class", what the labels 0 and 1 mean), and `episode_classes`, `episode_words`, `episode_class_ids` (names and words
+    of all classes, and which of them occur in the episodes). Of all: `ignore_label`, `evaluator_type`, `protocol`,
+    `benchmark`, `expected_count`, `image_root`, `sem_seg_root`.
 
     Args:
         entry: a row of the table, or one's own.
@@ -58,6 +58,7 @@ def register_entry(entry: DatasetEntry, root: Path) -> None:
         metadata.set(
             stuff_classes=[OTHERS, "class"],
             episode_classes=list(vocabulary.names),
+            episode_words=[words[0] for words in vocabulary.entries],
             episode_class_ids=classes_of(*entry.few_shot),
         )
     else:

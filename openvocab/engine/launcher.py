@@ -112,7 +112,7 @@ def report_user_errors(function: Callable[[], int]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("interrupted; --resume continues from the last checkpoint", file=sys.stderr)
+        print("interrupted; --resume continues from what was saved last", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -11,25 +11,23 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from openvocab.data.loader import build_test_loader, build_train_loader, dataset_dicts
+from openvocab.data.loader import build_train_loader, dataset_dicts
 from openvocab.engine.checkpointing import AtomicCheckpointer, CheckpointHook, load_weights_for_cfg
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
-from openvocab.evaluation.few_shot import FewShotEvaluator
-from openvocab.evaluation.sem_seg import SemSegEvaluator
+from openvocab.evaluation.counting import PixelCounter
+from openvocab.evaluation.run import evaluate
+from openvocab.evaluation.words import use_vocabulary_of
 from openvocab.files import write_atomically
-from openvocab.vocab.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +153,7 @@ class Trainer(DefaultTrainer):
             dataset_dicts(name)  # a missing test set is an error now, not after hours
         self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
         if not self.cfg.MODEL.VOCABULARY.TRAIN:
-            use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg.MODEL.VOCABULARY.WORDS, training=True)
+            use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg, training=True)
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
         return super().train()
@@ -223,74 +221,35 @@ class Trainer(DefaultTrainer):
         self.data_seed, self._start_draw = state_dict["data_seed"], state_dict["draws"]
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: list | None = None) -> OrderedDict:
-        """Evaluates a model on every dataset of DATASETS.TEST, each with its own words.
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, evaluators: list[PixelCounter] | None = None, resume: bool = False
+    ) -> OrderedDict:
+        """Evaluates a model on every dataset of DATASETS.TEST, each with its own words (`openvocab.evaluation.run`).
 
         Args:
             cfg: DATASETS.TEST, TEST.*, OUTPUT_DIR.
             model: with weights; possibly wrapped for distributed training. Random states are left as they were.
             evaluators: one for each dataset; default `build_evaluator`.
+            resume: whether to go on with an interrupted evaluation.
 
         Returns:
-            {dataset: {"sem_seg": {score: percent}}}, or the inner part where there is one dataset; empty off rank 0.
+            {dataset: {"sem_seg": {score: percent}}}, or the inner part where there is one; empty off rank 0.
 
         Raises:
-            ValueError: unknown or empty dataset, another number of evaluators, or wrong predictions.
-            FileNotFoundError: a dataset is not on disk.
+            ValueError: no, unknown or empty datasets, another number of evaluators, or wrong predictions.
+            OSError: a dataset is not on disk, or results cannot be written.
         """
-        if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
-            raise ValueError(f"evaluators: got {len(evaluators)}, expected {len(cfg.DATASETS.TEST)} (DATASETS.TEST)")
-        results: OrderedDict = OrderedDict()
         with preserved_rng():
-            for index, name in enumerate(cfg.DATASETS.TEST):
-                loader = build_test_loader(cfg, name)
-                use_vocabulary_of(model, name, cfg.MODEL.VOCABULARY.WORDS)
-                evaluator = evaluators[index] if evaluators else build_evaluator(cfg, name)
-                results[name] = inference_on_dataset(model, loader, evaluator)
-                if comm.is_main_process():
-                    print_csv_format(results[name])
+            found = evaluate(cfg, model, evaluators=evaluators, resume=resume)
+        results = OrderedDict((result.dataset, {"sem_seg": dict(result.scores)}) for result in found)
         return next(iter(results.values())) if len(results) == 1 else results
 
     def _evaluate(self) -> OrderedDict:
-        self._last_eval_results = self.test(self.cfg, self.model)
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.WEIGHTS = f"training in {self.cfg.OUTPUT_DIR}, after {self.iter + 1} iterations"
+        self._last_eval_results = self.test(cfg, self.model) if cfg.DATASETS.TEST else OrderedDict()
         return self._last_eval_results
-
-
-def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-    """Builds the evaluator for the protocol of a dataset.
-
-    Args:
-        cfg: TEST.*, OUTPUT_DIR, MODEL.WEIGHTS.
-        dataset_name: registered; "few_shot" as evaluator_type counts episodes, everything else classes.
-
-    Returns:
-        The evaluator.
-    """
-    few_shot = MetadataCatalog.get(dataset_name).get("evaluator_type", "sem_seg") == "few_shot"
-    return (FewShotEvaluator if few_shot else SemSegEvaluator).from_config(cfg, dataset_name)
-
-
-def use_vocabulary_of(
-    model: nn.Module, dataset_name: str, words: str = "prompts", training: bool = False
-) -> None:
-    """Gives a model the words of a dataset, for inputs that bring none.
-
-    Args:
-        model: possibly wrapped; a model without `set_default_vocabulary` is left alone.
-        dataset_name: registered; without a vocabulary in its metadata the model keeps the words it has.
-        words: which spelling of a benchmark's words, see `Vocabulary.builtin`.
-        training: whether they are for training or for evaluation; the model keeps the two apart.
-
-    Raises:
-        ValueError: unknown `words`.
-    """
-    inner = model.module if isinstance(model, DistributedDataParallel) else model
-    metadata = MetadataCatalog.get(dataset_name)
-    vocabulary = metadata.get("vocabulary", None)
-    if vocabulary is not None and metadata.get("vocabulary_name", None):
-        vocabulary = Vocabulary.builtin(metadata.vocabulary_name, words)
-    if vocabulary is not None and hasattr(inner, "set_default_vocabulary"):
-        inner.set_default_vocabulary(vocabulary, training=training)
 
 
 def wrap_for_distributed(model: nn.Module) -> nn.Module:

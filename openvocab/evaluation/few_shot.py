@@ -1,25 +1,24 @@
 """Scores of the few-shot benchmarks: mIoU over the held-out classes, and FB-IoU (HSNet's protocol, 0-shot)."""
 
-import json
-import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 
-from openvocab.files import write_atomically
+from openvocab.data.catalog import CATALOG
+from openvocab.data.few_shot import FOLDS
+from openvocab.evaluation.counting import PixelCounter
+from openvocab.evaluation.result import ClassResult, Result
+from openvocab.evaluation.statement import describe_model, describe_seen
+from openvocab.evaluation.words import describe_words, normalized, training_words
 
-logger = logging.getLogger(__name__)
+DENOMINATOR = "all held-out classes; one that no episode shows counts as 0"
 
 
-class FewShotEvaluator(DatasetEvaluator):
+class FewShotEvaluator(PixelCounter):
     """Counts pixels of episodes: one image, the words "others" and one class.
 
     Sums over all episodes of a class come first: mIoU is the mean over classes of (intersection / union) of the class;
@@ -33,65 +32,63 @@ class FewShotEvaluator(DatasetEvaluator):
         class_names: Sequence[str],
         class_ids: Sequence[int],
         ignore_label: int,
-        output_dir: str | None = None,
-        notes: Mapping[str, Any] | None = None,
+        seen: Sequence[bool] | None = None,
+        statement: Mapping[str, Any] | None = None,
     ) -> None:
         """Fixes what is counted.
 
         Args:
-            dataset_name: for messages and the file of results.
+            dataset_name: for messages and results.
             class_names: of the whole benchmark.
             class_ids: those that are scored.
             ignore_label: pixels that do not count.
-            output_dir: where `<dataset>_results.json` goes; None writes nothing.
-            notes: put into the file of results.
+            seen: for each of `class_ids`, whether training has named it; adds "mIoU-seen" and "mIoU-unseen".
+            statement: put into the result.
         """
-        self._dataset_name = dataset_name
         self._class_names = tuple(class_names)
         self._class_ids = tuple(class_ids)
         self._ignore_label = ignore_label
-        self._output_dir = output_dir
-        self._notes = dict(notes or {})
-        self.reset()
+        self._seen = None if seen is None else tuple(seen)
+        super().__init__(dataset_name, statement)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, dataset_name: str) -> "FewShotEvaluator":
         """Reads the metadata of a registered dataset of episodes.
 
         Args:
-            cfg: OUTPUT_DIR, MODEL.WEIGHTS.
-            dataset_name: its metadata hold episode_classes, episode_class_ids, ignore_label and protocol.
+            cfg: MODEL.*, INPUT.*, TEST.*, DATASETS.TRAIN.
+            dataset_name: its metadata hold episode_classes, episode_words, episode_class_ids, ignore_label, protocol.
 
         Returns:
             The evaluator.
         """
-        metadata = MetadataCatalog.get(dataset_name)
+        metadata, trained = MetadataCatalog.get(dataset_name), training_words(cfg)
+        statement = {"protocol": metadata.protocol, "vocabulary": describe_words(cfg, dataset_name, 2)}
+        statement["vocabulary"] |= {"name": "per episode: 'others' and its class", "spelling": "prompts"}
+        seen = None
+        if trained:
+            seen = [normalized(metadata.episode_words[index]) in trained[1] for index in metadata.episode_class_ids]
+            statement["seen"] = describe_seen(trained[0], seen)
         return cls(
             dataset_name,
             class_names=metadata.episode_classes,
             class_ids=metadata.episode_class_ids,
             ignore_label=metadata.ignore_label,
-            output_dir=cfg.OUTPUT_DIR,
-            notes={
-                "protocol": metadata.protocol,
-                "weights": cfg.MODEL.WEIGHTS,
-                "meta_architecture": cfg.MODEL.META_ARCHITECTURE,
-            },
+            seen=seen,
+            statement=statement | describe_model(cfg),
         )
 
-    def reset(self) -> None:
-        """Forgets all counts."""
-        shape = (len(self._class_names), 2)  # background, foreground
-        self._intersection = np.zeros(shape, dtype=np.int64)
-        self._union = np.zeros(shape, dtype=np.int64)
-        self._episodes = 0
+    def zeros(self) -> dict[str, np.ndarray]:
+        """Returns "intersection", "union" and "pixels" (N, 2: background, foreground), and "samples" ()."""
+        counts = {name: np.zeros((len(self._class_names), 2), np.int64) for name in ("intersection", "union", "pixels")}
+        return counts | {"samples": np.zeros((), np.int64)}
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, torch.Tensor]]) -> None:
         """Counts the pixels of a batch.
 
         Args:
             inputs: with "sem_seg" (h, w), 0, 1 or the ignore label, and "class_id".
-            outputs: with "sem_seg" (2, h, w) or "labels" (h, w), one for each input.
+            outputs: with "labels" (h, w) or "sem_seg" (2, h, w), one for each input.
 
         Raises:
             ValueError: a prediction of another size or number of channels, or labels out of range.
@@ -103,43 +100,71 @@ class FewShotEvaluator(DatasetEvaluator):
             counted = labels != self._ignore_label
             if predicted.shape != labels.shape or channels != 2 or not np.isin(labels[counted], (0, 1)).all():
                 raise ValueError(
-                    f"{self._dataset_name}, {item.get('file_name', 'an image')}: got a prediction of {channels} words, "
+                    f"{self.dataset_name}, {item.get('file_name', 'an image')}: got a prediction of {channels} words, "
                     f"shape {predicted.shape}, labels {np.unique(labels).tolist()} of shape {labels.shape}; expected 2 "
                     f"words, equal shapes, and labels 0, 1 or {self._ignore_label}")
             for value in (0, 1):
                 wanted, got = (labels == value) & counted, (predicted == value) & counted
-                self._intersection[item["class_id"], value] += np.count_nonzero(wanted & got)
-                self._union[item["class_id"], value] += np.count_nonzero(wanted | got)
-            self._episodes += 1
+                place = (item["class_id"], value)
+                self.counts["intersection"][place] += np.count_nonzero(wanted & got)
+                self.counts["union"][place] += np.count_nonzero(wanted | got)
+                self.counts["pixels"][place] += np.count_nonzero(wanted)
+            self.counts["samples"] += 1
 
-    def evaluate(self) -> OrderedDict | None:
-        """Merges the processes, logs the scores and writes `<output>/<dataset>_results.json`.
+    def result(self, counts: Mapping[str, np.ndarray]) -> Result:
+        """Computes the scores.
+
+        Args:
+            counts: as from `zeros`, over all episodes.
 
         Returns:
-            {"sem_seg": {"mIoU", "FB-IoU" in percent}} on rank 0, None on the others.
+            The result.
         """
-        gathered = comm.gather((self._intersection, self._union, self._episodes))
-        if not comm.is_main_process():
-            return None
-        intersection, union, episodes = (sum(parts[i] for parts in gathered) for i in range(3))
-        intersection, union = (counts[list(self._class_ids)] for counts in (intersection, union))
+        classes = list(self._class_ids)
+        intersection, union, pixels = (counts[name][classes] for name in ("intersection", "union", "pixels"))
         ious = 100 * intersection[:, 1] / np.maximum(union[:, 1], 1)
         both = 100 * intersection.sum(axis=0) / np.maximum(union.sum(axis=0), 1)
         scores = {"mIoU": float(ious.mean()), "FB-IoU": float(both.mean())}
-        logger.info("%s, %d episodes: mIoU %.2f, FB-IoU %.2f", self._dataset_name, episodes, *scores.values())
-        if self._output_dir:
-            content = {
-                "dataset": self._dataset_name,
-                "episodes": episodes,
-                **self._notes,
-                "scores": {name: round(value, 4) for name, value in scores.items()},
-                "classes": [
-                    {"name": self._class_names[class_id], "iou": round(float(iou), 4)}
-                    for class_id, iou in zip(self._class_ids, ious, strict=True)
-                ],
-            }
-            path = Path(self._output_dir) / f"{self._dataset_name}_results.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-            logger.info("results written to %s", path)
-        return OrderedDict({"sem_seg": scores})
+        if self._seen is not None:
+            seen = np.array(self._seen)
+            for name, members in (("seen", seen), ("unseen", ~seen)):
+                scores[f"mIoU-{name}"] = float(ious[members].mean()) if members.any() else float("nan")
+        shown = int((pixels[:, 1] > 0).sum())
+        statement = self.statement | {
+            "denominator": {"classes": len(classes), "of": len(classes), "rule": DENOMINATOR, "shown": shown}
+        }
+        names = [self._class_names[index] for index in classes]
+        rows = zip(names, ious.tolist(), pixels[:, 1].tolist(), self._seen or (None,) * len(names), strict=True)
+        return Result(self.dataset_name, int(counts["samples"]), statement, scores,
+                      tuple(ClassResult(*row) for row in rows))  # fmt: skip
+
+
+def means_over_folds(results: Sequence[Result]) -> list[Result]:
+    """Adds what the papers report: the mean over the folds of a benchmark.
+
+    Args:
+        results: of an evaluation.
+
+    Returns:
+        One for each few-shot benchmark whose test folds are all among the results: means of the folds' scores, and the
+        classes of all folds.
+    """
+    found = {result.dataset: result for result in results}
+    means = []
+    for split in dict.fromkeys(entry.few_shot.split for entry in CATALOG if entry.few_shot):
+        names = [entry.name for entry in CATALOG if entry.few_shot and entry.few_shot[:2] == (split, "test")]
+        if len(names) == FOLDS and all(name in found for name in names):
+            means.append(_mean(f"{split}_mean_of_folds", [found[name] for name in names]))
+    return means
+
+
+def _mean(name: str, folds: Sequence[Result]) -> Result:
+    scores = {key: float(np.mean([fold.scores[key] for fold in folds])) for key in ("mIoU", "FB-IoU")}
+    classes = sum(fold.statement["denominator"]["classes"] for fold in folds)
+    statement = folds[0].statement | {
+        "folds": [fold.dataset for fold in folds],
+        "denominator": {"classes": classes, "of": classes, "rule": f"mean of the folds; in each {DENOMINATOR}"},
+    }
+    statement.pop("seen", None)
+    rows = tuple(row for fold in folds for row in fold.classes)
+    return Result(name, sum(fold.samples for fold in folds), statement, scores, rows)

@@ -6,6 +6,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+DENOMINATOR = "classes that the ground truth shows (Detectron2's rule since 2022-07-06)"
+OLDER_DENOMINATOR = "classes that the ground truth or the predictions show (Detectron2's rule before 2022-07-06)"
+
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int, ignore_label: int) -> np.ndarray:
     """Counts pixels by true class and predicted class; ignored pixels leave both axes.

@@ -1,21 +1,18 @@
 """The evaluator of both methods: mIoU over any vocabulary, by groups of classes, beside the oracle of a grid."""
 
-import json
-import logging
-import math
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
 
+from openvocab.data.catalog import MEAN_IOU
+from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.metrics import (
+    DENOMINATOR,
+    OLDER_DENOMINATOR,
     class_ious,
     confusion_matrix,
     mean_iou,
@@ -23,16 +20,16 @@ from openvocab.evaluation.metrics import (
     summarize,
     summarize_groups,
 )
-from openvocab.files import write_atomically
+from openvocab.evaluation.result import ClassResult, Result
+from openvocab.evaluation.statement import describe_model, describe_seen
+from openvocab.evaluation.words import describe_words, seen_classes, training_words, words_for_test
 
-logger = logging.getLogger(__name__)
 
-
-class SemSegEvaluator(DatasetEvaluator):
+class SemSegEvaluator(PixelCounter):
     """Accumulates one integer confusion matrix over a dataset, in any number of processes.
 
-    Takes `{"sem_seg": (T, h, w)}` scores (argmax, then `Vocabulary.channel_to_class`) or `{"labels": (h, w)}` class
-    indices, -1 for "none of these". Inputs bring the true labels as "sem_seg" (h, w) at full size.
+    Takes `{"labels": (h, w)}` class indices, -1 for "none of these", or `{"sem_seg": (T, h, w)}` scores (argmax, then
+    `Vocabulary.channel_to_class`). Inputs bring the true labels as "sem_seg" (h, w) at full size.
     """
 
     def __init__(
@@ -44,47 +41,57 @@ class SemSegEvaluator(DatasetEvaluator):
         channel_to_class: Sequence[int] | None = None,
         class_groups: Mapping[str, Sequence[int]] | None = None,
         thing_ids: Sequence[int] | None = None,
+        seen: Sequence[bool] | None = None,
         oracle_grid: int = 0,
-        output_dir: str | None = None,
-        notes: Mapping[str, Any] | None = None,
+        statement: Mapping[str, Any] | None = None,
     ) -> None:
         """Fixes the protocol.
 
         Args:
-            dataset_name: for messages and the file of results.
+            dataset_name: for messages and results.
             class_names: N names, in the order of the labels.
             ignore_label: pixels that do not count.
             channel_to_class: class of each of the T channels; None: channel t is class t.
             class_groups: e.g. {"base": [...], "novel": [...]}, scored on their own as well.
             thing_ids: classes that are things; adds the groups "things" and "<group>-things".
+            seen: for each class, whether training has named it; adds "mIoU-seen" and "mIoU-unseen".
             oracle_grid: side of a grid; > 0 adds the scores that true labels averaged to it would reach, and shares.
-            output_dir: where `<dataset>_results.json` goes; None writes nothing.
-            notes: put into the file of results (weights, synonym rule, ...).
+            statement: put into the result (protocol, vocabulary, weights, ...).
         """
-        self._dataset_name = dataset_name
         self._class_names = tuple(class_names)
         self._ignore_label = ignore_label
         self._channel_to_class = None if channel_to_class is None else np.asarray(channel_to_class, dtype=np.int64)
         self._groups = _with_things(class_groups or {}, thing_ids)
+        self._seen = None if seen is None else tuple(seen)
         self._oracle_grid = oracle_grid
-        self._output_dir = output_dir
-        self._notes = dict(notes or {})
-        self.reset()
+        super().__init__(dataset_name, statement)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, dataset_name: str) -> "SemSegEvaluator":
         """Reads the metadata of a registered dataset.
 
         Args:
-            cfg: TEST.ORACLE_GRID, OUTPUT_DIR, MODEL.WEIGHTS.
-            dataset_name: its metadata hold stuff_classes and ignore_label, and possibly vocabulary, class_groups and
-                thing_ids.
+            cfg: TEST.*, MODEL.*, DATASETS.TRAIN.
+            dataset_name: its metadata hold stuff_classes and ignore_label, and possibly vocabulary, class_groups,
+                thing_ids and protocol.
 
         Returns:
             The evaluator.
+
+        Raises:
+            ValueError: the words of MODEL.VOCABULARY.TEST are not as many as the classes.
         """
         metadata = MetadataCatalog.get(dataset_name)
-        vocabulary = metadata.get("vocabulary", None)
+        vocabulary, trained = words_for_test(cfg, dataset_name), training_words(cfg)
+        if vocabulary is not None and len(vocabulary.names) != len(metadata.stuff_classes):
+            raise ValueError(f"dataset {dataset_name}: got words for {len(vocabulary.names)} classes, expected "
+                             f"{len(metadata.stuff_classes)} (MODEL.VOCABULARY.TEST)")
+        seen = seen_classes(vocabulary, trained[1]) if vocabulary is not None and trained else None
+        statement = {"protocol": metadata.get("protocol", MEAN_IOU)}
+        if vocabulary is not None:
+            statement["vocabulary"] = describe_words(cfg, dataset_name, len(vocabulary))
+        if seen is not None:
+            statement["seen"] = describe_seen(trained[0], seen)
         return cls(
             dataset_name,
             class_names=metadata.stuff_classes,
@@ -92,29 +99,23 @@ class SemSegEvaluator(DatasetEvaluator):
             channel_to_class=None if vocabulary is None else vocabulary.channel_to_class,
             class_groups=metadata.get("class_groups", None),
             thing_ids=metadata.get("thing_ids", None),
+            seen=seen,
             oracle_grid=cfg.TEST.ORACLE_GRID,
-            output_dir=cfg.OUTPUT_DIR,
-            notes={
-                "weights": cfg.MODEL.WEIGHTS,
-                "meta_architecture": cfg.MODEL.META_ARCHITECTURE,
-                "synonyms": cfg.MODEL.VOCABULARY.SYNONYMS,
-                "sliding_window": cfg.TEST.SLIDING_WINDOW.ENABLED,
-            },
+            statement=statement | describe_model(cfg),
         )
 
-    def reset(self) -> None:
-        """Forgets all counts."""
+    def zeros(self) -> dict[str, np.ndarray]:
+        """Returns "confusion" (N, N + 1), with `oracle_grid` also "oracle" (N, N + 1), and "samples" ()."""
+        names = ("confusion", "oracle") if self._oracle_grid > 0 else ("confusion",)
         size = (len(self._class_names), len(self._class_names) + 1)
-        self._confusion = np.zeros(size, dtype=np.int64)
-        self._oracle = np.zeros(size, dtype=np.int64)
-        self._images = 0
+        return {name: np.zeros(size, np.int64) for name in names} | {"samples": np.zeros((), np.int64)}
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, torch.Tensor]]) -> None:
         """Counts the pixels of a batch.
 
         Args:
             inputs: with "sem_seg" (h, w), the true labels, and "file_name".
-            outputs: with "sem_seg" (T, h, w) or "labels" (h, w), one for each input.
+            outputs: with "labels" (h, w) or "sem_seg" (T, h, w), one for each input.
 
         Raises:
             ValueError: no true labels, a prediction of another size, another number of channels, labels out of range.
@@ -122,35 +123,47 @@ class SemSegEvaluator(DatasetEvaluator):
         for item, output in zip(inputs, outputs, strict=True):
             name = item.get("file_name", "an image")
             if "sem_seg" not in item:
-                raise ValueError(f"{self._dataset_name}, {name}: got no labels, expected 'sem_seg' in the input")
+                raise ValueError(f"{self.dataset_name}, {name}: got no labels, expected 'sem_seg' in the input")
             labels = np.asarray(item["sem_seg"])
             try:
-                self._confusion += self._count(labels, self._predictions(output))
+                self.counts["confusion"] += self._count(labels, self._predictions(output))
                 if self._oracle_grid > 0:
-                    self._oracle += self._count(labels, oracle_labels(labels, self._oracle_grid, self._ignore_label))
+                    best = oracle_labels(labels, self._oracle_grid, self._ignore_label)
+                    self.counts["oracle"] += self._count(labels, best)
             except ValueError as error:
-                raise ValueError(f"{self._dataset_name}, {name}: {error}") from error
-            self._images += 1
+                raise ValueError(f"{self.dataset_name}, {name}: {error}") from error
+            self.counts["samples"] += 1
 
-    def evaluate(self) -> OrderedDict | None:
-        """Merges the processes, logs a table and writes `<output>/<dataset>_results.json`.
+    def result(self, counts: Mapping[str, np.ndarray]) -> Result:
+        """Computes the scores.
+
+        Args:
+            counts: as from `zeros`, over all images.
 
         Returns:
-            {"sem_seg": {score: percent}} on rank 0, None on the others.
+            The result, with the number of classes in each mean.
         """
-        gathered = comm.gather((self._confusion, self._oracle, self._images))
-        if not comm.is_main_process():
-            return None
-        confusion, oracle = (sum(parts[i] for parts in gathered) for i in (0, 1))
-        images = sum(parts[2] for parts in gathered)
+        confusion = counts["confusion"]
         scores = summarize(confusion) | summarize_groups(confusion, self._groups)
         if self._oracle_grid > 0:
-            scores |= self._oracle_scores(scores, oracle)
-        logger.info("%s, %d images\n%s", self._dataset_name, images, _table(scores))
-        self._log_classes(confusion)
-        if self._output_dir:
-            self._write(scores, confusion, images)
-        return OrderedDict({"sem_seg": scores})
+            scores |= self._oracle_scores(scores, counts["oracle"])
+        pixels, ious = confusion.sum(axis=1), 100 * class_ious(confusion)
+        statement = self.statement | {
+            "denominator": {"classes": int((pixels > 0).sum()), "of": len(pixels), "rule": DENOMINATOR},
+            "older_denominator": {"classes": int((~np.isnan(ious)).sum()), "of": len(pixels),
+                                  "rule": OLDER_DENOMINATOR},
+        }  # fmt: skip
+        if self._oracle_grid > 0:
+            statement["oracle_grid"] = self._oracle_grid
+        if self._seen is not None:
+            groups = {"seen": np.flatnonzero(self._seen), "unseen": np.flatnonzero(np.logical_not(self._seen))}
+            scores |= summarize_groups(confusion, groups)
+            in_mean = {f"{name}_in_mean": int((pixels[members] > 0).sum()) for name, members in groups.items()}
+            statement["seen"] = {**statement.get("seen", {}), **in_mean}
+        seen = self._seen or (None,) * len(pixels)
+        rows = zip(self._class_names, ious.tolist(), pixels.tolist(), seen, strict=True)
+        return Result(self.dataset_name, int(counts["samples"]), statement, scores,
+                      tuple(ClassResult(*row) for row in rows))  # fmt: skip
 
     def _count(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         return confusion_matrix(labels, predictions, len(self._class_names), self._ignore_label)
@@ -172,34 +185,6 @@ class SemSegEvaluator(DatasetEvaluator):
             found[f"share-{name}"] = 100 * scores[name] / value if value else float("nan")
         return found
 
-    def _log_classes(self, confusion: np.ndarray) -> None:
-        ious, pixels = 100 * class_ious(confusion), confusion.sum(axis=1)
-        rows = [
-            f"{name:<32}{iou:>8.2f}{count:>14,}"
-            for name, iou, count in zip(self._class_names, ious, pixels, strict=True)
-            if count
-        ]
-        logger.info("per class (%d of %d occur): IoU, pixels\n%s", len(rows), len(self._class_names), "\n".join(rows))
-
-    def _write(self, scores: Mapping[str, float], confusion: np.ndarray, images: int) -> None:
-        folder = Path(self._output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        ious = 100 * class_ious(confusion)
-        content = {
-            "dataset": self._dataset_name,
-            "images": images,
-            "oracle_grid": self._oracle_grid,
-            **self._notes,
-            "scores": {name: _json_number(value) for name, value in scores.items()},
-            "classes": [
-                {"name": name, "iou": _json_number(iou), "pixels": int(pixels)}
-                for name, iou, pixels in zip(self._class_names, ious, confusion.sum(axis=1), strict=True)
-            ],
-        }
-        path = folder / f"{self._dataset_name}_results.json"
-        write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-        logger.info("results written to %s", path)
-
 
 def _with_things(
     groups: Mapping[str, Sequence[int]], thing_ids: Sequence[int] | None
@@ -210,12 +195,3 @@ def _with_things(
         result |= {f"{name}-things": [c for c in classes if c in things] for name, classes in groups.items()}
         result["things"] = sorted(things)
     return result
-
-
-def _table(scores: Mapping[str, float]) -> str:
-    return "\n".join(f"{name:<32}{value:>8.2f}" for name, value in scores.items())
-
-
-def _json_number(value: float) -> float | None:
-    value = float(value)
-    return None if math.isnan(value) else round(value, 4)

@@ -14,7 +14,7 @@ from replicas import IGNORED
 from openvocab.data.catalog import benchmarks, find_entries
 from openvocab.data.checking.command import run_check
 from openvocab.data.checking.full import check_fully
-from openvocab.data.checking.quick import require_ready
+from openvocab.data.checking.ready import require_ready
 from openvocab.data.few_shot import OTHERS
 from openvocab.data.preparation.ade20k import read_index, shrunk
 from openvocab.data.preparation.coco_20i import class_lists, compare_lists, ids_digest

@@ -1,4 +1,3 @@
-import logging
 import os
 import subprocess
 import sys
@@ -8,19 +7,12 @@ import pytest
 import torch
 import toy_method
 
-from openvocab.engine.setup import LOGGER_NAMES
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
-def loggers_as_before():
-    """Detectron2's `setup_logger` stops propagation and keeps files open; other tests must not notice."""
-    loggers = [logging.getLogger(name) for name in LOGGER_NAMES]
-    before = [(logger.propagate, logger.level, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, (propagate, level, handlers) in zip(loggers, before, strict=True):
-        logger.propagate, logger.level, logger.handlers = propagate, level, handlers
+def _loggers(loggers_as_before):
+    """Every test here may start a job in this process."""
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def test_catseg_trains_and_evaluates(arguments, tmp_path):
     assert train_net.main(arguments) == 0
     out = tmp_path / "out"
     trained = json.loads((out / "toy_test_results.json").read_text())
-    assert trained["images"] == 7 and 0 <= trained["scores"]["mIoU"] <= 100
+    assert trained["samples"] == 7 and 0 <= trained["scores"]["mIoU"] <= 100
     log = (out / "log.txt").read_text()
     assert "pretrained" in log and "weight decay" in log  # the table of groups
     state = torch.load(out / "model_final.pth", weights_only=True)

@@ -28,5 +28,5 @@ def test_two_processes_equal_one(toys, tmp_path, run_train_net):
     moved = max((value - start[name]).abs().max().item() for name, value in one.model.state_dict().items())
     assert moved > 1e-2  # five steps must be visible, else the comparison says nothing
     results = [json.loads((tmp_path / name / "toy_test_results.json").read_text()) for name in ("one", "two")]
-    assert results[0]["images"] == results[1]["images"] == 7
+    assert results[0]["samples"] == results[1]["samples"] == 7
     assert abs(results[0]["scores"]["mIoU"] - results[1]["scores"]["mIoU"]) < 0.2  # a pixel may tip over

@@ -9,7 +9,8 @@ from toy_method import toy_cfg, toy_overrides
 
 import train_net
 from openvocab.engine.launcher import count_processes, raised_by_us, report_user_errors
-from openvocab.engine.trainer import Trainer, scale_to_processes, use_vocabulary_of
+from openvocab.engine.trainer import Trainer, scale_to_processes
+from openvocab.evaluation.words import use_vocabulary_of
 from openvocab.vocab.vocabulary import Vocabulary
 
 
@@ -127,14 +128,15 @@ def test_linear_scaling_from_the_recipe(tmp_path):
 
 
 def test_evaluation_hands_over_the_words_of_the_dataset(toys, tmp_path):
-    model = Trainer(toy_cfg(tmp_path / "out")).model
-    use_vocabulary_of(model, "toy_test")
+    cfg = toy_cfg(tmp_path / "out")
+    model = Trainer(cfg).model
+    use_vocabulary_of(model, "toy_test", cfg)
     assert model.vocabulary is None  # the metadata have no vocabulary: the model keeps its own words
     words = Vocabulary.from_words(toy_method.CLASSES)
     toy_method.MetadataCatalog.get("toy_test").vocabulary = words
-    use_vocabulary_of(model, "toy_test")
-    assert model.vocabulary == (words, False)
-    use_vocabulary_of(torch.nn.Linear(1, 1), "toy_test")  # knows no words
+    use_vocabulary_of(model, "toy_test", cfg)
+    assert model.vocabulary == (words.with_synonyms("first"), False)
+    use_vocabulary_of(torch.nn.Linear(1, 1), "toy_test", cfg)  # knows no words
 
 
 def test_training_takes_the_words_of_its_dataset(toys, tmp_path):

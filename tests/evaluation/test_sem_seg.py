@@ -1,6 +1,5 @@
 """The evaluator against values counted by hand."""
 
-import json
 import math
 from types import SimpleNamespace
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from openvocab.evaluation.metrics import (
+    DENOMINATOR,
     class_ious,
     confusion_matrix,
     mean_iou,
@@ -16,6 +16,7 @@ from openvocab.evaluation.metrics import (
     summarize,
     summarize_groups,
 )
+from openvocab.evaluation.result import ClassResult
 from openvocab.evaluation.sem_seg import SemSegEvaluator
 
 LABELS = np.array([[0, 0, 1, 255], [0, 1, 1, 255]])
@@ -128,16 +129,17 @@ def test_oracle_and_shares_of_things():
     assert scores["share-mIoU-things"] == pytest.approx(100 * (8 / 16 / 2) / ((1 + 7 / 8) / 2))
 
 
-def test_results_file_is_whole_and_strict_json(tmp_path):
-    judge = evaluator(output_dir=str(tmp_path), notes={"synonyms": "first"}, class_groups={"novel": [3]})
+def test_the_result_states_denominators_and_the_split():
+    judge = evaluator(seen=[True, False, True, False], statement={"protocol": "p", "seen": {"rule": "r"}})
     judge.process([{"sem_seg": torch.from_numpy(LABELS)}], [{"labels": torch.from_numpy(PREDICTIONS)}])
-    judge.evaluate()
-    assert [path.name for path in tmp_path.iterdir()] == ["toy_results.json"]
-    content = json.loads((tmp_path / "toy_results.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert content["images"] == 1 and content["synonyms"] == "first"
-    assert content["scores"]["mIoU"] == pytest.approx(37.5)
-    assert content["scores"]["mIoU-novel"] is None
-    assert content["classes"][1] == {"name": "b", "iou": 50.0, "pixels": 3}
+    result = judge.result(judge.gather())
+    assert (result.dataset, result.samples) == ("toy", 1)
+    assert result.statement["denominator"] == {"classes": 2, "of": 4, "rule": DENOMINATOR}
+    assert result.statement["older_denominator"]["classes"] == 3  # class 2 is predicted, and shown nowhere
+    assert result.scores["mIoU-seen"] == pytest.approx(25) and result.scores["mIoU-unseen"] == pytest.approx(50)
+    assert result.statement["seen"] == {"rule": "r", "seen_in_mean": 1, "unseen_in_mean": 1}
+    assert result.classes[1] == ClassResult("b", pytest.approx(50), 3, False)
+    assert result.classes[3].pixels == 0 and math.isnan(result.classes[3].iou)
 
 
 def test_processes_are_merged(monkeypatch):
@@ -145,8 +147,7 @@ def test_processes_are_merged(monkeypatch):
     item = {"sem_seg": torch.from_numpy(LABELS)}
     first.process([item], [{"labels": torch.from_numpy(PREDICTIONS)}])
     second.process([item], [{"labels": torch.from_numpy(np.where(LABELS == 255, 0, LABELS))}])
-    other = (second._confusion, second._oracle, second._images)
-    comm = SimpleNamespace(gather=lambda mine: [mine, other], is_main_process=lambda: True)
-    monkeypatch.setattr("openvocab.evaluation.sem_seg.comm", comm)
+    comm = SimpleNamespace(gather=lambda mine: [mine, second.counts], is_main_process=lambda: True)
+    monkeypatch.setattr("openvocab.evaluation.counting.comm", comm)
     # class 0: 6 true, 5 predicted, 4 hits -> 4/7; class 1: 6 true, 6 predicted, 5 hits -> 5/7
     assert first.evaluate()["sem_seg"]["mIoU"] == pytest.approx(100 * (4 / 7 + 5 / 7) / 2)

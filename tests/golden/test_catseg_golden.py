@@ -44,7 +44,8 @@ def model(name, tmp_path_factory):
     """The model with golden weights, saved as a released file and loaded by `load_weights`."""
     path = tmp_path_factory.mktemp(name) / "released.pth"
     torch.save({"model": golden_state(FOLDER / f"catseg_{name}_state_dict.json")}, path)
-    model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(path)]))
+    overrides = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(path), "TEST.OUTPUT", "sem_seg"]
+    model = build_model(build_cfg(CONFIGS[name], overrides))
     load_weights(model, path)
     path.unlink()
     return model.eval()

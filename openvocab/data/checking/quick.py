@@ -1,14 +1,12 @@
 """The fast check, which runs before training and evaluation: stamp, counts, pairs, and a few label files."""
 
-import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from openvocab.data.catalog import CATALOG, DatasetEntry
+from openvocab.data.catalog import DatasetEntry
 from openvocab.data.checking.report import Report
 from openvocab.data.few_shot import episodes_of, missing_files
 from openvocab.data.preparation.ade20k import wrong_release
@@ -17,32 +15,10 @@ from openvocab.data.preparation.plans import plan_for
 from openvocab.data.preparation.sources import shown, stems_in
 from openvocab.data.preparation.stamp import Stamp, read_stamp
 from openvocab.data.reading import check_labels, read_indices
-from openvocab.data.samples import dataset_root, label_values
-
-logger = logging.getLogger(__name__)
+from openvocab.data.samples import label_values
 
 SPOT_CHECKS = 8
 """Label files that the fast check reads, evenly spread."""
-
-
-def require_ready(names: Sequence[str], root: str | Path | None = None) -> None:
-    """Checks datasets before time is spent on them; takes a second or so for each.
-
-    Args:
-        names: of registered datasets; those that are not in the table (one's own, drawn scenes) are passed over.
-        root: folder of the datasets; default as for `register_all`.
-
-    Raises:
-        ValueError: something is missing or wrong; holds the report of every dataset that is not ready.
-    """
-    folder = dataset_root(root)
-    reports = [check_quickly(entry, folder) for entry in CATALOG if entry.name in names]
-    for report in reports:
-        for text in report.warnings:
-            logger.warning("%s: %s", report.name, text)
-    failed = [str(report) for report in reports if not report.ok]
-    if failed:
-        raise ValueError("datasets are not ready\n" + "\n".join(failed))
 
 
 def check_quickly(entry: DatasetEntry, root: Path) -> Report:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from openvocab.files import replace_atomically
 
-JPEG_END = b"\xff\xd9"
+ENDS = MappingProxyType({"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"})
+"""What whole files of these formats end with."""
 EXIF_ORIENTATION = 0x0112
 
 
@@ -77,7 +79,7 @@ def write_labels(path: Path, labels: np.ndarray) -> None:
 def image_size(path: Path) -> tuple[int, int]:
     """Returns (h, w) of an image as `read_image` gives it (turned upright), from the file's head alone.
 
-    A JPEG that does not end as it should is decoded to tell a cut file from one with something behind its end.
+    A JPEG or PNG that does not end as it should is decoded to tell a cut file from one with something behind its end.
 
     Args:
         path: an image.
@@ -93,7 +95,7 @@ def image_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-            if image.format == "JPEG" and not _ends_with(path, JPEG_END):
+            if not _ends_with(path, ENDS.get(image.format, b"")):
                 image.load()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file") from error
@@ -125,4 +127,4 @@ def check_same_size(labels: np.ndarray, label_name: str | Path, image: Path) -> 
 def _ends_with(path: Path, end: bytes) -> bool:
     with open(path, "rb") as file:
         file.seek(-len(end), 2)
-        return file.read() == end
+        return file.read(len(end)) == end

@@ -1,0 +1,67 @@
+"""What a result says of how it was measured: model, weights, sizes, and where the line between seen and unseen runs."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+
+from openvocab.evaluation.words import SEEN_RULE
+
+
+def describe_model(cfg: CfgNode) -> dict[str, Any]:
+    """States model, weights and image sizes.
+
+    Args:
+        cfg: of the evaluation.
+
+    Returns:
+        Plain values.
+    """
+    square, window, short = cfg.INPUT.SQUARE_SIZE, cfg.TEST.SLIDING_WINDOW, cfg.INPUT.MIN_SIZE_TEST
+    as_given = f"short side {short}, long side at most {cfg.INPUT.MAX_SIZE_TEST}" if short else "its own size"
+    model = {
+        "meta_architecture": cfg.MODEL.META_ARCHITECTURE,
+        "clip": cfg.MODEL.CLIP.NAME,
+        "weights": cfg.MODEL.WEIGHTS,
+    }
+    statement = {
+        "model": model,
+        "image": f"{square} x {square}" if square else as_given,
+        "counted_at": f"{square} x {square}" if square else "each image's own size",
+        "sliding_window": f"{window.KERNEL} of {window.SIZE}, stride {window.STRIDE}" if window.ENABLED else "off",
+    }
+    if "MULTI_SCALE" in cfg.TEST and cfg.TEST.MULTI_SCALE.ENABLED:  # a key of LSeg
+        statement["multi_scale"] = dict(cfg.TEST.MULTI_SCALE)
+    return statement
+
+
+def describe_seen(training: str, seen: Sequence[bool]) -> dict[str, Any]:
+    """States how classes were split into seen and unseen ones.
+
+    Args:
+        training: where the training words come from.
+        seen: for each class.
+
+    Returns:
+        Plain values.
+    """
+    return {"training_words": training, "rule": SEEN_RULE, "seen": sum(seen), "unseen": len(seen) - sum(seen)}
+
+
+def digest_of_parameters(model: nn.Module) -> str:
+    """Hashes all parameters and buffers of a model: two evaluations of the same numbers have the same digest.
+
+    Args:
+        model: on any device.
+
+    Returns:
+        SHA-256, hexadecimal. Takes a second per gigabyte.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""Which words a dataset is evaluated with, and which of its classes the training has named."""
+
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from openvocab.vocab.vocabulary import Vocabulary, named_vocabulary
+
+SEEN_RULE = "a class is seen if a word that is used for it is a training word; case folded, white space collapsed"
+
+
+def vocabulary_of(dataset_name: str, words: str) -> Vocabulary | None:
+    """Returns the vocabulary of a registered dataset.
+
+    Args:
+        dataset_name: in Detectron2's catalog.
+        words: which spelling of a benchmark's words, see `Vocabulary.builtin`.
+
+    Returns:
+        The vocabulary, or None if the metadata have none.
+
+    Raises:
+        ValueError: unknown `words`.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    builtin = metadata.get("vocabulary_name", None)
+    return Vocabulary.builtin(builtin, words) if builtin else metadata.get("vocabulary", None)
+
+
+def use_vocabulary_of(model: nn.Module, dataset_name: str, cfg: CfgNode, training: bool = False) -> None:
+    """Gives a model the words of a dataset, for inputs that bring none.
+
+    Args:
+        model: possibly wrapped; a model without `set_default_vocabulary` is left alone.
+        dataset_name: registered; without words of its own those that the config names are used, and without these the
+            model keeps what it has.
+        cfg: MODEL.VOCABULARY.
+        training: whether they are for training or for evaluation; the model keeps the two apart.
+
+    Raises:
+        ValueError: unknown MODEL.VOCABULARY.WORDS, TRAIN or TEST.
+    """
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    if training:
+        vocabulary = vocabulary_of(dataset_name, cfg.MODEL.VOCABULARY.WORDS)
+    else:
+        vocabulary = words_for_test(cfg, dataset_name)
+    if vocabulary is not None and hasattr(inner, "set_default_vocabulary"):
+        inner.set_default_vocabulary(vocabulary, training=training)
+
+
+def words_for_test(cfg: CfgNode, dataset_name: str) -> Vocabulary | None:
+    """Returns the words that the images of a dataset are evaluated with.
+
+    Args:
+        cfg: MODEL.VOCABULARY.
+        dataset_name: registered.
+
+    Returns:
+        The dataset's words, else those of MODEL.VOCABULARY.TEST, else None; under the config's synonym rule.
+
+    Raises:
+        ValueError: unknown WORDS or TEST.
+    """
+    words = cfg.MODEL.VOCABULARY
+    vocabulary = vocabulary_of(dataset_name, words.WORDS)
+    if vocabulary is None and words.TEST:
+        vocabulary = named_vocabulary(words.TEST)
+    return None if vocabulary is None else vocabulary.with_synonyms(words.SYNONYMS)
+
+
+def describe_words(cfg: CfgNode, dataset_name: str, count: int) -> dict[str, Any]:
+    """States which words were used, for a result.
+
+    Args:
+        cfg: MODEL.VOCABULARY.
+        dataset_name: registered.
+        count: how many.
+
+    Returns:
+        Plain values.
+    """
+    words, metadata = cfg.MODEL.VOCABULARY, MetadataCatalog.get(dataset_name)
+    builtin = metadata.get("vocabulary_name", None)
+    own = "of the dataset" if metadata.get("vocabulary", None) is not None else words.TEST
+    return {
+        "name": builtin or metadata.get("words_file", None) or own,
+        "words": count,
+        "spelling": words.WORDS if builtin else "as given",
+        "synonyms": words.SYNONYMS,
+        "templates": words.TEMPLATES,
+    }
+
+
+def training_words(cfg: CfgNode) -> tuple[str, frozenset[str]] | None:
+    """Finds the words that a model was trained with, as its config says.
+
+    Args:
+        cfg: MODEL.VOCABULARY.TRAIN, else the first of DATASETS.TRAIN.
+
+    Returns:
+        Where they come from, and the words as `normalized` writes them; None if the config does not say.
+
+    Raises:
+        ValueError: MODEL.VOCABULARY.TRAIN names nothing.
+    """
+    words = cfg.MODEL.VOCABULARY
+    if words.TRAIN:
+        return words.TRAIN, _texts(named_vocabulary(words.TRAIN).with_synonyms(words.SYNONYMS))
+    if not cfg.DATASETS.TRAIN or cfg.DATASETS.TRAIN[0] not in DatasetCatalog:
+        return None
+    name = cfg.DATASETS.TRAIN[0]
+    metadata = MetadataCatalog.get(name)
+    vocabulary = vocabulary_of(name, words.WORDS)
+    if vocabulary is not None:
+        return f"words of {name}", _texts(vocabulary.with_synonyms(words.SYNONYMS))
+    if metadata.get("episode_words", None):
+        return f"words of {name}", frozenset(normalized(metadata.episode_words[i]) for i in metadata.episode_class_ids)
+    return None
+
+
+def seen_classes(vocabulary: Vocabulary, trained: frozenset[str]) -> tuple[bool, ...]:
+    """Tells for each class whether training has named it (`SEEN_RULE`).
+
+    Args:
+        vocabulary: of the evaluation, with its synonym rule: under "first" only the first word counts.
+        trained: training words, as `normalized` writes them.
+
+    Returns:
+        One for each of `vocabulary.names`; a class of several channels is seen if a word of any of them is.
+    """
+    seen = [False] * len(vocabulary.names)
+    for channel, words in enumerate(vocabulary.texts()):
+        index = channel if vocabulary.channel_to_class is None else vocabulary.channel_to_class[channel]
+        seen[index] |= any(normalized(word) in trained for word in words)
+    return tuple(seen)
+
+
+def normalized(word: str) -> str:
+    """Writes a word as it is compared: case folded, white space collapsed."""
+    return " ".join(word.split()).casefold()
+
+
+def _texts(vocabulary: Vocabulary) -> frozenset[str]:
+    return frozenset(normalized(word) for words in vocabulary.texts() for word in words)
