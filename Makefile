@@ -1,5 +1,6 @@
 # make demo     segment the pictures that ship with the repository, with the small model that ships with it
 # make test     the tests that need neither GPU nor network; make test-slow the long ones; make lint the style
+# make bench    time of both methods on this machine, against bare image encoders; table and plot in benchmarks/results
 #
 # Each target first brings .venv up to date (tools/bootstrap.py), which takes no time where it is. Settings:
 #   PYTHON=python3.12          the Python to make .venv with (3.11 or 3.12; found on PATH where not given)
@@ -20,7 +21,7 @@ MODEL_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(VOCABULARY),--vocabular
 	$(if $(DEVICE),--device "$(DEVICE)")
 DEMO_OPTIONS = $(MODEL_OPTIONS) $(if $(INPUT),--input "$(INPUT)") --output "$(DEMO_OUTPUT)"
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow bench lint clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -51,6 +52,10 @@ test: setup
 
 test-slow: setup
 	$(VENV)/bin/python -m pytest -m slow $(ARGS) $(TESTS)
+
+bench: setup
+	$(VENV)/bin/python benchmarks/speed.py --output benchmarks/results/speed_cpu $(ARGS)
+	$(VENV)/bin/python benchmarks/label_map_memory.py --output benchmarks/results/label_map_memory.csv
 
 lint: setup
 	$(VENV)/bin/ruff check .

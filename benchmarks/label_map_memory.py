@@ -1,0 +1,80 @@
+"""Peak memory of a label map of a large picture with many words, above the loaded model.
+
+    python benchmarks/label_map_memory.py --output benchmarks/results/label_map_memory.csv
+
+Random weights; the words are encoded beforehand. Linux only: the peak is read from /proc.
+"""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+import torch
+
+from openvocab.engine.setup import build_cfg, build_model
+from openvocab.testing import golden_image, large_vocabulary
+from openvocab.vocab.vocabulary import Vocabulary
+
+BOUND = 1536  # MiB
+MIB = 2**20
+
+
+def memory(field: str) -> float:
+    """Reads "VmRSS" (now) or "VmHWM" (peak) of this process in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def measure(config: str, words: int, height: int, width: int) -> dict[str, object]:
+    """Segments one picture.
+
+    Args:
+        config: of the model.
+        words: T.
+        height: pixels.
+        width: pixels.
+
+    Returns:
+        A row of the table, memory in MiB.
+    """
+    cfg = build_cfg(config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read", "TEST.OUTPUT", "labels"])
+    model = build_model(cfg).eval()
+    every = large_vocabulary() * 4
+    names = Vocabulary.from_words([f"{word} {index}" for index, word in enumerate(every[:words])])
+    scale = cfg.INPUT.MIN_SIZE_TEST / min(height, width)
+    seen = golden_image(round(height * scale), round(width * scale))
+    with torch.inference_mode():
+        model.text_encoder(names, model.vocabulary.templates)
+        before = memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        answer = model([{"image": seen, "height": height, "width": width, "vocabulary": names}])[0]
+        peak = memory("VmHWM")
+    assert answer["labels"].shape == (height, width)
+    return {"config": config, "words": words, "height": height, "width": width, "loaded": round(before),
+            "peak": round(peak), "above": round(peak - before), "bound": BOUND,
+            "T x h x w floats would be": round(4 * words * height * width / MIB), "torch": torch.__version__}  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns 1 where the bound is broken."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--configs", nargs="+", default=["catseg_b", "lseg_l16"])
+    parser.add_argument("--words", type=int, default=847)
+    parser.add_argument("--size", nargs=2, type=int, default=(1500, 2000), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--output", type=Path, help="CSV")
+    args = parser.parse_args(arguments)
+    rows = [measure(config, args.words, *args.size) for config in args.configs]
+    for row in rows:
+        print(", ".join(f"{name}: {value}" for name, value in row.items()))
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        with args.output.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    return int(any(row["above"] > BOUND for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
