@@ -53,7 +53,7 @@ def measure(config: str, words: int, height: int, width: int) -> dict[str, objec
     assert answer["labels"].shape == (height, width)
     return {"config": config, "words": words, "height": height, "width": width, "loaded": round(before),
             "peak": round(peak), "above": round(peak - before), "bound": BOUND,
-            "T x h x w floats would be": round(4 * words * height * width / MIB), "torch": torch.__version__}  # fmt: skip
+            "T x h x w floats": round(4 * words * height * width / MIB), "torch": torch.__version__}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

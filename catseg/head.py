@@ -3,6 +3,7 @@
 Shape letters: B images, T classes, K <= T kept classes, P templates, C joint width, D hidden width, H x W grid.
 """
 
+import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -145,6 +146,7 @@ class CATSegHead(nn.Module):
         if features.dense.shape[-2:] != self.grid:
             raise ValueError(f"features: got a grid of {tuple(features.dense.shape[-2:])}, expected {self.grid}")
         classes = len(text.embeddings)
+        self._announce_cut(classes)
         if torch.is_grad_enabled() or not self.is_fast:
             return self._logits(features, text.embeddings)
         logits, index = self._fast_logits(features, text)
@@ -166,11 +168,17 @@ class CATSegHead(nn.Module):
             Logits (B, U, 4H, 4W), -100 where a view does not keep a class, and (U,) ascending indices into T, or None
             where all classes are kept.
         """
+        self._announce_cut(len(text.embeddings))
         logits, index = self._fast_logits(features, text)
         if index is None:
             return logits, None
         kept, place = index.unique(return_inverse=True)
         return _spread(logits, place, len(kept)), kept
+
+    def _announce_cut(self, classes: int) -> None:
+        if 0 < self.max_classes < classes:
+            warnings.warn(f"of {classes} words, every view keeps the {self.max_classes} that it is most similar to, as "
+                          "the original does; MODEL.CATSEG.MAX_CLASSES 0 keeps all", stacklevel=3)
 
     def _fast_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
         device = features.dense.device.type

@@ -33,6 +33,8 @@ def describe_model(cfg: CfgNode) -> dict[str, Any]:
         "counted_at": f"{square} x {square}" if square else "each image's own size",
         "sliding_window": f"{window.KERNEL} of {window.SIZE}, stride {window.STRIDE}" if window.ENABLED else "off",
     }
+    if "CATSEG" in cfg.MODEL:
+        statement["words_kept_per_view"] = cfg.MODEL.CATSEG.MAX_CLASSES or "all"
     if "MULTI_SCALE" in cfg.TEST and cfg.TEST.MULTI_SCALE.ENABLED:  # a key of LSeg
         statement["multi_scale"] = dict(cfg.TEST.MULTI_SCALE)
     return statement

@@ -76,9 +76,20 @@ def test_permuting_a_large_vocabulary(tiny):
     model = tiny(MODEL__CATSEG__PAD_LEN=6, MODEL__CATSEG__MAX_CLASSES=6)
     words = [f"number {index}" for index in range(11)]
     order = torch.randperm(11, generator=torch.Generator().manual_seed(0)).tolist()
-    straight = answer(model, {"image": image(), "vocabulary": words})[0]["sem_seg"]
+    with pytest.warns(UserWarning, match="of 11 words, every view keeps the 6"):
+        straight = answer(model, {"image": image(), "vocabulary": words})[0]["sem_seg"]
     permuted = answer(model, {"image": image(), "vocabulary": [words[i] for i in order]})[0]["sem_seg"]
     close(permuted, straight[order])
+
+
+@pytest.mark.parametrize("limit", [0, 6])
+def test_streamed_labels_are_those_of_the_probabilities(tiny, limit):
+    model = tiny(MODEL__CATSEG__MAX_CLASSES=limit, TEST__SLIDING_WINDOW__ENABLED=True)
+    item = {"image": image(), "vocabulary": [f"number {index}" for index in range(11)], "height": 30, "width": 21}
+    scores, labels = answer(model, item)[0]["sem_seg"].max(dim=0)
+    got = answer(model, item | {"output": "labels"})[0]
+    assert torch.equal(got["labels"], labels)
+    close(got["scores"], scores)
 
 
 def test_chunks_of_slices_change_nothing(tiny, monkeypatch):

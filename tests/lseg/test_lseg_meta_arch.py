@@ -162,3 +162,29 @@ def test_training_images_of_different_sizes_are_refused(tiny):
              for side in (64, 96)]  # fmt: skip
     with pytest.raises(ValueError, match=r"got sizes \[\(64, 64\), \(64, 96\)\] in one training batch"):
         tiny().train()(items)
+
+
+@kinds
+def test_fast_path_and_streamed_labels_equal_the_reference(tiny, kind, monkeypatch):
+    monkeypatch.setattr("lseg.meta_arch.WORDS_PER_CHUNK", 2)
+    fast, reference = tiny(**REGULARIZATIONS[kind]), tiny(MODEL__FAST=False, **REGULARIZATIONS[kind])
+    with torch.no_grad():
+        torch.manual_seed(2)
+        for name, value in fast.sem_seg_head.state_dict().items():  # so that folding BatchNorm is not folding identity
+            if value.is_floating_point():
+                value.add_(0.1 * torch.rand_like(value))
+    reference.load_state_dict(fast.state_dict())
+    item = {"image": image(), "vocabulary": WORDS, "height": 30, "width": 21}
+    want = answer(reference, item)[0]["sem_seg"]
+    close(answer(fast, item)[0]["sem_seg"], want)
+    got, (scores, labels) = answer(fast, item | {"output": "labels"})[0], want.max(dim=0)
+    assert (got["labels"] == labels).float().mean() > 0.99  # a tie within rounding may fall either way
+    close(got["scores"], scores)
+
+
+def test_the_fast_path_follows_running_statistics(tiny):
+    model, item = tiny(), {"image": image(), "vocabulary": WORDS}
+    before = answer(model, item)[0]["sem_seg"]
+    with torch.no_grad():
+        model.sem_seg_head.decoder.fusion[0].refine.bn2.running_mean.add_(1)
+    assert (answer(model, item)[0]["sem_seg"] - before).abs().max() > 1e-3
