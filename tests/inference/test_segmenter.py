@@ -196,7 +196,7 @@ def test_unknown_words_are_warned_of_once(flag, caplog):
 
 def test_too_many_words_for_the_memory_are_refused(flag, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda device: 1000)
-    with pytest.raises(ValueError, match="words: 10000 words need about .* GB on cpu, 0.0 GB are free"):
+    with pytest.raises(ValueError, match="words: 10000 words at 4 x 6 pixels need about .* GB on cpu, 0.0 GB are free"):
         build(sliding=True).probabilities(flag, [f"w{i}" for i in range(10000)])
     with pytest.raises(ValueError, match="words: 50 words at 4 x 6 pixels need about"):
         build().probabilities(flag, [f"w{i}" for i in range(50)])
