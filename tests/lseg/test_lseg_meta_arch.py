@@ -170,7 +170,7 @@ def test_fast_path_and_streamed_labels_equal_the_reference(tiny, kind, monkeypat
     fast, reference = tiny(**REGULARIZATIONS[kind]), tiny(MODEL__FAST=False, **REGULARIZATIONS[kind])
     with torch.no_grad():
         torch.manual_seed(2)
-        for name, value in fast.sem_seg_head.state_dict().items():  # so that folding BatchNorm is not folding identity
+        for value in fast.sem_seg_head.state_dict().values():  # so that folding BatchNorm is not folding identity
             if value.is_floating_point():
                 value.add_(0.1 * torch.rand_like(value))
     reference.load_state_dict(fast.state_dict())
