@@ -177,13 +177,11 @@ def best_by_softmax(chunks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     best = channel = total = None
     start = 0
     for logits in chunks:
-        value, index = logits.max(dim=0)
         if best is None:
-            best, channel, total = value, index, (logits - value).exp_().sum(dim=0)
-        else:
-            higher = torch.maximum(best, value)
-            total = total * (best - higher).exp_() + (logits - higher).exp_().sum(dim=0)
-            channel = torch.where(value > best, index + start, channel)
-            best = higher
+            best = torch.full_like(logits[0], float("-inf"))
+            channel, total = torch.zeros_like(best, dtype=torch.int64), torch.zeros_like(best)
+        before = best.clone()
+        keep_best(logits, start, channel, best)
+        total.mul_(before.sub_(best).exp_()).add_((logits - best).exp_().sum(dim=0))
         start += len(logits)
-    return channel, 1 / total
+    return channel, total.reciprocal_()
