@@ -7,8 +7,6 @@ memory, and Triton compiles what they would launch. The figures are read from th
 """
 
 import argparse
-import csv
-import io
 import os
 import re
 import subprocess
@@ -21,9 +19,8 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from tables import csv_text, write_table
 from torch import Tensor
-
-from openvocab.files import write_atomically
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CAPABILITIES = (80, 90)
@@ -184,14 +181,10 @@ def main() -> None:
             for row in measure(capability, dtype, args.only)]
     if not rows:
         parser.error(f"--only: got {args.only!r}, expected a part of {list(launches(torch.float32))}")
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    sys.stdout.write(text.getvalue())
+    text = csv_text(rows)
+    sys.stdout.write(text)
     if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.output, text.getvalue().encode())
+        write_table(args.output, text)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ Sizes are CAT-Seg's (ViT-B/16, sliding window). A kernel has to beat the compile
 """
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,9 +14,9 @@ from typing import Any
 
 import torch
 from kernel_resources import DIM, DTYPES, GRID, HEADS, KERNEL, SIZE, STRIDE, VIEWS, WINDOW
+from tables import csv_text, write_table
 from torch import Tensor
 
-from openvocab.files import write_atomically
 from openvocab.kernels.class_attention import class_attention
 from openvocab.kernels.group_norm_relu import group_norm_relu
 from openvocab.kernels.label_map import label_map
@@ -103,14 +101,10 @@ def main() -> None:
     if not torch.cuda.is_available():
         parser.error("no CUDA device is available; figures from the interpreter would mean nothing")
     rows = [row for classes in args.classes for dtype in args.dtypes for row in measure(classes, dtype)]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    sys.stdout.write(text.getvalue())
+    text = csv_text(rows)
+    sys.stdout.write(text)
     if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.output, text.getvalue().encode())
+        write_table(args.output, text)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ Random weights; the words are encoded beforehand. Linux only: the peak is read f
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
 import torch
+from tables import csv_text, write_table
 
 from openvocab.engine.setup import build_cfg, build_model
-from openvocab.testing import golden_image, large_vocabulary
+from openvocab.testing import golden_image, numbered_words
 from openvocab.vocab.vocabulary import Vocabulary
 
 BOUND = 1536  # MiB
@@ -40,8 +40,7 @@ def measure(config: str, words: int, height: int, width: int) -> dict[str, objec
     """
     cfg = build_cfg(config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read", "TEST.OUTPUT", "labels"])
     model = build_model(cfg).eval()
-    every = large_vocabulary() * 4
-    names = Vocabulary.from_words([f"{word} {index}" for index, word in enumerate(every[:words])])
+    names = Vocabulary.from_words(numbered_words(words))
     scale = cfg.INPUT.MIN_SIZE_TEST / min(height, width)
     seen = golden_image(round(height * scale), round(width * scale))
     with torch.inference_mode():
@@ -68,11 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     for row in rows:
         print(", ".join(f"{name}: {value}" for name, value in row.items()))
     if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        with args.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(args.output, csv_text(rows))
     return int(any(row["above"] > BOUND for row in rows))
 
 

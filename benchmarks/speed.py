@@ -8,7 +8,6 @@ Random weights, words encoded beforehand. A cell is the least of several runs, t
 """
 
 import argparse
-import csv
 import platform
 import subprocess
 import sys
@@ -21,12 +20,12 @@ from typing import NamedTuple
 import open_clip
 import timm
 import torch
+from tables import csv_text, write_table
 from torch import nn
 
 from openvocab.engine.setup import build_cfg, build_model
-from openvocab.files import write_atomically
 from openvocab.interfaces import TextFeatures
-from openvocab.testing import golden_image, large_vocabulary
+from openvocab.testing import golden_image, numbered_words
 from openvocab.vocab.vocabulary import Vocabulary
 
 WORDS = (1, 7, 20, 150, 459, 847)
@@ -133,7 +132,7 @@ def measure(method: str, words: list[int], rounds: int) -> Iterator[Row]:
         models[path] = build_model(cfg).eval()
     models["fast"].load_state_dict(models["reference"].state_dict())
     for count in words:
-        vocabulary = Vocabulary.from_words(large_vocabulary()[:count]) if count <= 300 else numbered(count)
+        vocabulary = Vocabulary.from_words(numbered_words(count))
         exact = None
         for path, precision in (("fast", "float32"), ("fast", "bfloat16"), ("reference", "float32")):
             if path == "reference" and count not in REFERENCE_WORDS:
@@ -152,11 +151,6 @@ def measure(method: str, words: list[int], rounds: int) -> Iterator[Row]:
             stages = stages_of(model, image, vocabulary, precision) if path == "fast" else ""
             yield Row(method, path, precision, count, seconds, unit_seconds, stages,
                       float((labels == exact).float().mean()))
-
-
-def numbered(count: int) -> Vocabulary:
-    """Makes a vocabulary of any size."""
-    return Vocabulary.from_words([f"{word} {index}" for index, word in enumerate((large_vocabulary() * 4)[:count])])
 
 
 def environment() -> dict[str, str]:
@@ -220,12 +214,9 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"{row.method:9} {row.path:9} {row.precision:8} {row.words:4} words {row.seconds:7.2f} s "
                       f"{row.ratio:6.2f} y  {row.verdict:18} same labels {100 * row.agreement:6.2f} %  {row.stages}",
                       flush=True)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    with args.output.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*Row._fields, "ratio", "verdict", *where])
-        writer.writerows([*row, f"{row.ratio:.3f}", row.verdict, *where.values()] for row in rows)
-    write_atomically(args.output.with_suffix(".md"), markdown(rows, where).encode())
+    table = csv_text([row._asdict() | {"ratio": f"{row.ratio:.3f}", "verdict": row.verdict} | where for row in rows])
+    write_table(args.output.with_suffix(".csv"), table)
+    write_table(args.output.with_suffix(".md"), markdown(rows, where))
     plot(rows, args.output.with_suffix(".png"), where)
     return 0
 

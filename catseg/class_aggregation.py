@@ -29,7 +29,7 @@ class ClassAttention(nn.Module):
         self.k = GuidedLinear(dim, guidance_dim, dim)
         self.v = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, guidance: Tensor, padding: Tensor, padding_guidance: Tensor, copies: int) -> Tensor:
+    def forward(self, x: Tensor, guidance: Tensor, key_padding: Tensor, value_padding: Tensor, copies: int) -> Tensor:
         """Attends.
 
         The padding classes are alike at every location and nobody reads their outputs: each only adds the same constant
@@ -38,8 +38,8 @@ class ClassAttention(nn.Module):
         Args:
             x: (B, T, H, W, D), normalised.
             guidance: (B or 1, T, G).
-            padding: (D,) token of a padding class, normalised.
-            padding_guidance: (G,).
+            key_padding: (D,) of a padding class, before the feature map; see `project_padding`.
+            value_padding: (D,).
             copies: number of padding classes; 0 leaves the answer as it is.
 
         Returns:
@@ -48,7 +48,6 @@ class ClassAttention(nn.Module):
         # Guidance is per class only: (B or 1, T, 1, 1, D) after its projection.
         q = self.q(x, self.q.project_guidance(guidance)[:, :, None, None])
         k = self.k(x, self.k.project_guidance(guidance)[:, :, None, None])
-        key_padding, value_padding = self.project_padding(padding, padding_guidance)
         q, k, v = (part.flatten(2, 3) for part in (q, k, self.v(x)))
         mixed = class_attention(q, k, v, key_padding, value_padding, self.heads, copies)
         return mixed.unflatten(2, x.shape[2:4])
@@ -102,11 +101,14 @@ class ClassAggregation(nn.Module):
         """
         pooled = self._pool(x, pooling)
         copies = max(0, self.pad_len - x.shape[1])
-        mixed = self.attention(
-            self.norm1(pooled), guidance, self.norm1(self.padding_tokens)[0, 0], self.padding_guidance[0, 0], copies)
+        mixed = self.attention(self.norm1(pooled), guidance, *self.padding(), copies)
         pooled = pooled + mixed
         pooled = pooled + self.mlp(self.norm2(pooled))
         return x + self._unpool(pooled, x.shape[2:4])
+
+    def padding(self) -> tuple[Tensor, Tensor]:
+        """Projects the padding class: key, before the feature map, and value; both (D,)."""
+        return self.attention.project_padding(self.norm1(self.padding_tokens)[0, 0], self.padding_guidance[0, 0])
 
     def _pool(self, x: Tensor, pooling: Sequence[int]) -> Tensor:
         if tuple(pooling) == (1, 1):

@@ -1,7 +1,7 @@
 """Weights of CAT-Seg's head, composed once for evaluation: layers with nothing in between become one.
 
-Each class takes a stage in the precision of its weights, from which products are composed, and the same stage cast to
-the precision that is computed in.
+Where products are composed, a class takes the stage in the precision of its weights as well as the stage cast to the
+precision that is computed in.
 
 Shape letters: D hidden width, G guidance width, H x W grid.
 """
@@ -20,15 +20,15 @@ class ComposedSwinBlock:
     """A Swin block with one product for query, key and value.
 
     Attributes:
-        block: the block, cast.
+        block: the block.
         qkv: (3D, D) weight of the tokens' share.
         qkv_bias: (3D,): only the values have one; those of query and key are in the guidance's share.
         windows: of the grid.
     """
 
-    def __init__(self, block: SwinBlock, cast: SwinBlock, grid: tuple[int, int]):
-        attn, dim = cast.attn, block.attn.q.dim
-        self.block = cast
+    def __init__(self, block: SwinBlock, grid: tuple[int, int]):
+        attn, dim = block.attn, block.attn.q.dim
+        self.block = block
         self.qkv = torch.cat([attn.q.weight[:, :dim], attn.k.weight[:, :dim], attn.v.weight])
         self.qkv_bias = F.pad(attn.v.bias, (2 * dim, 0))
         self.windows = make_windows(*grid, attn.window, attn.shift, self.qkv.device, self.qkv.dtype)
@@ -54,9 +54,7 @@ class ComposedClassAggregation:
         dim = layer.attention.q.dim
         self.layer = cast
         self.query, self.key = (linear.weight[:, :dim].contiguous() for linear in (cast.attention.q, cast.attention.k))
-        padding = layer.attention.project_padding(
-            layer.norm1(layer.padding_tokens)[0, 0], layer.padding_guidance[0, 0])
-        self.key_padding, self.value_padding = (part.to(self.key.dtype) for part in padding)
+        self.key_padding, self.value_padding = (part.to(self.key.dtype) for part in layer.padding())
 
 
 class ComposedUpBlock:

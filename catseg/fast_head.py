@@ -8,7 +8,7 @@ m slices (a class in a view).
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -58,8 +58,7 @@ class FastHead:
         grid = head.grid
         self.head, self.dtype = cast, dtype
         self.layers = [
-            ([ComposedSwinBlock(block, cast_block, grid) for block, cast_block in
-              ((own.spatial.block_1, other.spatial.block_1), (own.spatial.block_2, other.spatial.block_2))],
+            ([ComposedSwinBlock(block, grid) for block in (other.spatial.block_1, other.spatial.block_2)],
              ComposedClassAggregation(own.classes, other.classes), other.spatial.guidance_norm)
             for own, other in zip(head.layers, cast.layers)]
         self.stages = [
@@ -97,18 +96,15 @@ class FastHead:
         for blocks, classes, guidance_norm in self.layers:
             normalized = guidance_norm(guidance)
             shares = [block.project_guidance(normalized) for block in blocks]
-            for part in self._slices(x, chunks.slices):
+            for part in _slices(x, chunks.slices):
                 y = part.flatten(0, 1)
                 for block, share in zip(blocks, shares):
                     y = self._swin(y, block, share)
                 part.copy_(y.view_as(part))
             self._mix_classes(x, classes, text_guidance, chunks.tokens)
         shared = [stage.project_guidance(maps) for stage, maps in zip(self.stages, head.decoder.guidance(taps))]
-        logits = [self._decode(part, shared, exact) for part in self._slices(x, chunks.decoded)]
+        logits = [self._decode(part, shared, exact) for part in _slices(x, chunks.decoded)]
         return torch.cat(logits, dim=1), kept.index
-
-    def _slices(self, x: Tensor, count: int) -> Iterator[Tensor]:
-        yield from x.split(max(1, count // len(x)), dim=1)
 
     def _embedded(self, kept: KeptClasses, chunks: Chunks) -> Tensor:
         """Embeds the cost of each class (convolution as a product): (V, K, H * W, D)."""
@@ -116,7 +112,7 @@ class FastHead:
         side = self.head.cost_embedding.kernel_size[0]
         cost = F.pad(kept.cost.to(self.dtype), 4 * (side // 2,))
         x = cost.new_empty(*kept.cost.shape[:2], self.head.grid[0] * self.head.grid[1], len(weight))
-        for part, out in zip(self._slices(cost, chunks.slices), self._slices(x, chunks.slices)):
+        for part, out in zip(_slices(cost, chunks.slices), _slices(x, chunks.slices)):
             patches = part.unfold(3, side, 1).unfold(4, side, 1).permute(0, 1, 3, 4, 2, 5, 6)  # (V, k, H, W, P, 7, 7)
             out.copy_(F.linear(patches.flatten(4).flatten(2, 3), weight, bias))
         return x
@@ -164,3 +160,8 @@ class FastHead:
             y = norm_relu(stage.norm1, y, maps)
             y = norm_relu(stage.norm2, stage.conv2(y))
         return self.head.decoder.head(y)[:, 0].to(dtype).unflatten(0, x.shape[:2])
+
+
+def _slices(x: Tensor, count: int) -> Sequence[Tensor]:
+    """Cuts (V, K, ...) along its classes, so that a part has at most `count` slices."""
+    return x.split(max(1, count // len(x)), dim=1)

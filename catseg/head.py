@@ -4,7 +4,7 @@ Shape letters: B images, T classes, K <= T kept classes, P templates, C joint wi
 """
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from catseg.decoder import Decoder
 from catseg.fast_head import FastHead
 from catseg.spatial_aggregation import SpatialAggregation
 from openvocab.interfaces import ClipFeatures, TextFeatures
-from openvocab.versions import weights_key
+from openvocab.versions import FromWeights
 from openvocab.vocab.templates import templates
 
 LOGIT_OF_DROPPED = -100.0  # of classes that the cut to MAX_CLASSES leaves out
@@ -86,7 +86,7 @@ class CATSegHead(nn.Module):
         self.pooling = {True: tuple(pooling_sizes), False: tuple(test_pooling_sizes)}  # by `self.training`
         self.max_classes = max_classes
         self.fast = fast
-        self._fast: tuple[Hashable, FastHead] | None = None
+        self._fast = FromWeights[FastHead]()
         self.grid = tuple(grid)
         self.cost_embedding = CostEmbedding(prompts, hidden_dim)
         self.image_guidance = nn.Conv2d(joint_dim, guidance_dim, kernel_size=3, padding=1)
@@ -182,18 +182,13 @@ class CATSegHead(nn.Module):
 
     def _fast_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
         device = features.dense.device.type
-        lowered = torch.is_autocast_enabled(device)
-        dtype = torch.get_autocast_dtype(device) if lowered else self.cost_embedding.weight.dtype
-        key = dtype, torch.is_inference_mode_enabled(), weights_key(self)
-        if self._fast is None or self._fast[0] != key:
-            with torch.autocast(device, enabled=False):
-                self._fast = key, FastHead(self, dtype)
+        fast = self._fast.get([self], device, lambda dtype: FastHead(self, dtype))
         with torch.autocast(device, enabled=False):
-            return self._fast[1](features, text.embeddings)
+            return fast(features, text.embeddings)
 
     def train(self, mode: bool = True) -> "CATSegHead":
         """Switches the mode and forgets the composed weights: a write through `.data` leaves no other trace."""
-        self._fast = None
+        self._fast.clear()
         return super().train(mode)
 
     def _logits(self, features: ClipFeatures, text: Tensor) -> Tensor:

@@ -112,6 +112,11 @@ class CATSeg(OpenVocabularyModel):
         """CLIP's text tower."""
         return self.clip.text
 
+    def train(self, mode: bool = True) -> "CATSeg":
+        """Switches the mode and forgets what the fast path has derived; see `openvocab.versions`."""
+        self._fast_visual.clear()
+        return super().train(mode)
+
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
                vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
         """Computes the training loss; see `OpenVocabularyModel.losses` for the arguments.

@@ -1,7 +1,6 @@
 """LSeg's image encoder and decoder in evaluation: BatchNorm folded into convolutions, low precision by copies."""
 
 import copy
-from collections.abc import Hashable
 
 import torch
 from timm.models.vision_transformer import Attention
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lseg.dpt_decoder import DPTDecoder, ResidualConvUnit
-from openvocab.versions import weights_key
+from openvocab.versions import FromWeights
 
 
 class FastStages:
@@ -19,7 +18,11 @@ class FastStages:
     """
 
     def __init__(self):
-        self._stages: tuple[Hashable, nn.Module, nn.Module] | None = None
+        self._stages = FromWeights[tuple[nn.Module, nn.Module]]()
+
+    def clear(self) -> None:
+        """Forgets the copies."""
+        self._stages.clear()
 
     def pixel_embeddings(self, encoder: nn.Module, decoder: DPTDecoder, images: Tensor) -> Tensor:
         """Encodes and decodes, without gradients.
@@ -47,13 +50,11 @@ class FastStages:
         Returns:
             Encoder (itself, where nothing is cast) and decoder.
         """
-        own = decoder.head.weight.dtype
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else own
-        key = dtype, torch.is_inference_mode_enabled(), weights_key(encoder), weights_key(decoder)
-        if self._stages is None or self._stages[0] != key:
+        def make(dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
             folded = _folded(decoder).to(dtype, memory_format=torch.channels_last)
-            self._stages = key, encoder if dtype == own else _cast(encoder, dtype), folded
-        return self._stages[1:]
+            return encoder if decoder.head.weight.dtype == dtype else _cast(encoder, dtype), folded
+
+        return self._stages.get([decoder, encoder], device, make)
 
 
 def _cast(encoder: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -104,6 +104,7 @@ class LSeg(OpenVocabularyModel):
 
     def train(self, mode: bool = True) -> "LSeg":
         """Switches the mode; the text encoder is frozen and keeps the words it has encoded."""
+        self._fast_stages.clear()
         self.training = mode
         self.backbone.train(mode)
         self.sem_seg_head.train(mode)

@@ -3,6 +3,7 @@
 The rules for golden weights and images are those of `tests/golden/README.md`.
 """
 
+import itertools
 import json
 import math
 import zlib
@@ -126,6 +127,11 @@ def golden_labels(count: int = 2) -> list[Tensor]:
 def large_vocabulary() -> list[str]:
     """Returns the 300 golden words "adjective noun", adjectives in the outer loop."""
     return [f"{adjective} {noun}" for adjective in ADJECTIVES.split() for noun in NOUNS.split()]
+
+
+def numbered_words(count: int) -> list[str]:
+    """Returns any number of different words: the golden ones over and over, each with its number."""
+    return [f"{word} {index}" for index, word in zip(range(count), itertools.cycle(large_vocabulary()))]
 
 
 def relative_error(got: Tensor, golden: np.ndarray) -> float:

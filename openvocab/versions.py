@@ -1,9 +1,13 @@
-"""Keys for what is derived from weights: they change whenever a weight does."""
+"""What is derived from weights, kept until a weight changes."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
+from typing import Generic, TypeVar
 
+import torch
 from torch import nn
+
+T = TypeVar("T")
 
 
 def weights_key(module: nn.Module) -> Hashable:
@@ -18,3 +22,38 @@ def weights_key(module: nn.Module) -> Hashable:
     """
     return tuple((p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype, p.device)
                  for p in chain(module.parameters(), module.buffers()))
+
+
+class FromWeights(Generic[T]):
+    """One thing that is derived from modules in the precision of autocast, made anew when either changes.
+
+    Its owner calls `clear` in `train()`; see `weights_key`.
+    """
+
+    def __init__(self):
+        self._kept: tuple[Hashable, T] | None = None
+
+    def get(self, modules: Sequence[nn.Module], device: str, make: Callable[[torch.dtype], T]) -> T:
+        """Gives what belongs to the present weights.
+
+        Args:
+            modules: that it is derived from, all of one dtype.
+            device: type of the device whose autocast counts.
+            make: derives it for a precision: that of autocast where it is on, else that of the weights. Called without
+                autocast.
+
+        Returns:
+            The answer of `make`, now or earlier.
+        """
+        lowered = torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if lowered else next(modules[0].parameters()).dtype
+        key = dtype, torch.is_inference_mode_enabled(), tuple(map(weights_key, modules))
+        if self._kept is None or self._kept[0] != key:
+            self._kept = None  # first: `make` may copy a module that holds this, and needs the memory
+            with torch.autocast(device, enabled=False):
+                self._kept = key, make(dtype)
+        return self._kept[1]
+
+    def clear(self) -> None:
+        """Forgets it."""
+        self._kept = None

@@ -1,14 +1,14 @@
 """CLIP's image tower in evaluation: low precision without casting weights each time, views that fit into a cache."""
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from openvocab.clip.image_encoder import ImageEncoder
 from openvocab.interfaces import ClipFeatures
-from openvocab.versions import weights_key
+from openvocab.versions import FromWeights
 
 
 class FastImageEncoder:
@@ -19,7 +19,11 @@ class FastImageEncoder:
     """
 
     def __init__(self):
-        self._cast: tuple[Hashable, ImageEncoder] | None = None
+        self._tower = FromWeights[ImageEncoder]()
+
+    def clear(self) -> None:
+        """Forgets the copy."""
+        self._tower.clear()
 
     def encode(self, visual: ImageEncoder, views: Tensor, taps: Sequence[int]) -> ClipFeatures:
         """Encodes views densely, without gradients.
@@ -36,18 +40,13 @@ class FastImageEncoder:
             As `ImageEncoder.forward`.
         """
         device = views.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else visual.proj.dtype
+        tower = self._tower.get([visual], device, lambda dtype: _in_precision(visual, dtype))
+        step = 1 if device == "cpu" else len(views)
         with torch.autocast(device, enabled=False):
-            tower = self._in_precision(visual, dtype)
-            parts = [tower(part.to(dtype), taps) for part in views.split(len(views) if views.is_cuda else 1)]
+            parts = [tower(part.to(tower.proj.dtype), taps) for part in views.split(step)]
         return ClipFeatures(torch.cat([part.dense for part in parts]),
                             tuple(torch.cat(maps) for maps in zip(*(part.taps for part in parts))))
 
-    def _in_precision(self, visual: ImageEncoder, dtype: torch.dtype) -> ImageEncoder:
-        if visual.proj.dtype == dtype:
-            self._cast = None
-            return visual
-        key = dtype, torch.is_inference_mode_enabled(), weights_key(visual)
-        if self._cast is None or self._cast[0] != key:
-            self._cast = key, copy.deepcopy(visual).to(dtype)
-        return self._cast[1]
+
+def _in_precision(visual: ImageEncoder, dtype: torch.dtype) -> ImageEncoder:
+    return visual if visual.proj.dtype == dtype else copy.deepcopy(visual).to(dtype)

@@ -128,6 +128,17 @@ def test_the_fast_path_follows_the_weights(tiny):
     assert (answer(model, item)[0]["sem_seg"] - before).min() > 0.01
 
 
+@pytest.mark.parametrize("part", ["clip.visual.proj", "sem_seg_head.decoder.head.bias"])
+def test_train_forgets_what_was_derived(tiny, part):
+    """A write through `.data` changes no version; in low precision both parts are copies."""
+    model, item = tiny(), {"image": image(), "vocabulary": WORDS}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = answer(model, item)[0]["sem_seg"]
+        model.get_parameter(part).data.add_(0.5)
+        model.train().eval()
+        assert (answer(model, item)[0]["sem_seg"] - before).abs().max() > 1e-3
+
+
 def test_labels(tiny):
     words = Vocabulary((("cat",), ("sky",), ("tree",)), ("cat", "background"), channel_to_class=(0, 1, 1))
     item = {"image": image(), "vocabulary": words, "height": 30, "width": 21}
