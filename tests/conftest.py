@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,22 @@ def _no_network(monkeypatch):
 
 @pytest.fixture
 def full_disk():
-    """Lets no file of this process grow beyond 4 kB, which fails as a full disk does."""
+    """A context in which no file of this process grows beyond 4 kB, which fails as a full disk does.
+
+    Around the code under test only: pytest reports before a fixture ends, maybe into a file that is longer.
+    """
     resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    @contextmanager
+    def limited():
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture(scope="session")

@@ -192,7 +192,9 @@ def test_interrupted(folders, tmp_path, demo, capsys, monkeypatch):
 def test_a_full_disk(folders, tmp_path, demo, capsys, full_disk):
     Image.fromarray(np.zeros((200, 600, 3), np.uint8)).save(tmp_path / "wide.png")
     case = Case("full disk", ("--input", str(tmp_path / "wide.png"), *CATS), 2, "")
-    assert demo.main(arguments_of(case, folders, tmp_path / "output")) == 2
+    with full_disk():
+        code = demo.main(arguments_of(case, folders, tmp_path / "output"))
+    assert code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: File too large: ") and "/output/wide_" in line
     assert os.listdir(tmp_path / "output") == []

@@ -68,7 +68,9 @@ def test_a_full_disk_is_named_and_leaves_the_old_checkpoint(toys, tmp_path, full
     (tmp_path / "out").mkdir(exist_ok=True)
     (tmp_path / "out" / "model_final.pth").write_bytes(b"old")
     trainer.checkpointer.model.register_buffer("large", torch.zeros(2000))
-    assert report_user_errors(lambda: trainer.checkpointer.save("model_final")) == 2
+    with full_disk():
+        code = report_user_errors(lambda: trainer.checkpointer.save("model_final"))
+    assert code == 2
     # An earlier test's log file may find the disk full as well.
     (line,) = (text for text in capsys.readouterr().err.splitlines() if text.startswith("error: "))
     assert "File too large" in line and "model_final.pth" in line
