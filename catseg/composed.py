@@ -1,6 +1,6 @@
 """Weights of CAT-Seg's head, composed once for evaluation: layers with nothing in between become one.
 
-Where products are composed, a class takes the stage in the precision of its weights as well as the stage cast to the
+A class takes the stage with the weights of the model as well as its copy of `openvocab.clip.fast_layers`, in the
 precision that is computed in.
 
 Shape letters: D hidden width, G guidance width, H x W grid.
@@ -13,6 +13,7 @@ from torch import Tensor
 from catseg.class_aggregation import ClassAggregation
 from catseg.decoder import UpBlock
 from catseg.spatial_aggregation import SwinBlock
+from openvocab.clip.fast_layers import FastLinear
 from openvocab.kernels.window_attention.reference import make_windows
 
 
@@ -20,18 +21,18 @@ class ComposedSwinBlock:
     """A Swin block with one product for query, key and value.
 
     Attributes:
-        block: the block.
-        qkv: (3D, D) weight of the tokens' share.
-        qkv_bias: (3D,): only the values have one; those of query and key are in the guidance's share.
+        block: the copy.
+        qkv: (..., D) to (..., 3D), the tokens' share; only the values have a bias, those of query and key are in the
+            guidance's share.
         windows: of the grid.
     """
 
-    def __init__(self, block: SwinBlock, grid: tuple[int, int]):
-        attn, dim = block.attn, block.attn.q.dim
-        self.block = block
-        self.qkv = torch.cat([attn.q.weight[:, :dim], attn.k.weight[:, :dim], attn.v.weight])
-        self.qkv_bias = F.pad(attn.v.bias, (2 * dim, 0))
-        self.windows = make_windows(*grid, attn.window, attn.shift, self.qkv.device, self.qkv.dtype)
+    def __init__(self, block: SwinBlock, fast: SwinBlock, grid: tuple[int, int]):
+        attn, dim, dtype = block.attn, block.attn.q.dim, fast.norm1.weight.dtype
+        self.block = fast
+        weight = torch.cat([attn.q.weight[:, :dim], attn.k.weight[:, :dim], attn.v.weight])
+        self.qkv = FastLinear(weight.to(dtype), F.pad(attn.v.bias, (2 * dim, 0)).to(dtype))
+        self.windows = make_windows(*grid, attn.window, attn.shift, weight.device, dtype)
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
         """Gives the guidance's share of query and key: (..., G) to (..., 2D)."""
@@ -40,21 +41,22 @@ class ComposedSwinBlock:
 
 
 class ComposedClassAggregation:
-    """Class aggregation with its padding class projected and contiguous weights.
+    """Class aggregation with its padding class projected and one product for query, key and value.
 
     Attributes:
-        layer: the layer, cast.
-        query: (D, D) weight of the tokens' share.
-        key: likewise.
+        layer: the copy.
+        source: the model's own, whose `pad_len` counts: no weight, so a change of it does not lead to a new copy.
+        qkv: (..., D) to (..., 3D), the tokens' share; only the values have a bias.
         key_padding: (D,) of a padding class.
         value_padding: (D,).
     """
 
-    def __init__(self, layer: ClassAggregation, cast: ClassAggregation):
-        dim = layer.attention.q.dim
-        self.layer = cast
-        self.query, self.key = (linear.weight[:, :dim].contiguous() for linear in (cast.attention.q, cast.attention.k))
-        self.key_padding, self.value_padding = (part.to(self.key.dtype) for part in layer.padding())
+    def __init__(self, layer: ClassAggregation, fast: ClassAggregation):
+        attention, dim, dtype = layer.attention, layer.attention.q.dim, fast.norm1.weight.dtype
+        self.layer, self.source = fast, layer
+        weight = torch.cat([attention.q.weight[:, :dim], attention.k.weight[:, :dim], attention.v.weight])
+        self.qkv = FastLinear(weight.to(dtype), F.pad(attention.v.bias, (2 * dim, 0)).to(dtype))
+        self.key_padding, self.value_padding = (part.to(dtype) for part in layer.padding())
 
 
 class ComposedUpBlock:
@@ -64,19 +66,19 @@ class ComposedUpBlock:
     kernel 4, stride 2 and padding 1: half the multiplications, and the wide map between the two never exists.
 
     Attributes:
-        stage: the stage, cast.
+        stage: the copy.
         weight: (in_dim, out_dim, 4, 4).
         bias_map: (1, out_dim, 2H, 2W), what the bias of the first layer becomes; it differs at the border.
         guidance: (out_dim, guidance_dim, 3, 3) weight of the guidance's share.
     """
 
-    def __init__(self, stage: UpBlock, cast: UpBlock, grid: tuple[int, int]):
+    def __init__(self, stage: UpBlock, fast: UpBlock, grid: tuple[int, int]):
         own, guidance = stage.conv1.weight.tensor_split([stage.up_dim], dim=1)
         flat = stage.up.bias[None, :, None, None].expand(-1, -1, 2 * grid[0], 2 * grid[1])
         composed = (compose_up(stage.up.weight, own), F.conv2d(flat, own, padding=1), guidance)
-        self.stage = cast
+        self.stage = fast
         self.weight, self.bias_map, self.guidance = (
-            part.to(cast.up.weight.dtype, memory_format=torch.channels_last) for part in composed)
+            part.to(fast.up.weight.dtype, memory_format=torch.channels_last) for part in composed)
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
         """Gives what is added to every class: (B, guidance_dim, 2H, 2W) to (B, out_dim, 2H, 2W)."""

@@ -7,7 +7,6 @@ Shape letters: V views, T classes, K <= T kept classes, P templates, C joint wid
 m slices (a class in a view).
 """
 
-import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,10 +17,10 @@ from torch import Tensor, nn
 from catseg.composed import ComposedClassAggregation, ComposedSwinBlock, ComposedUpBlock
 from catseg.cost_volume import KeptClasses, compute_cost, keep_most_similar
 from catseg.decoder import norm_relu
+from openvocab.clip.fast_layers import FastLinear, attend, fast_copy
 from openvocab.interfaces import ClipFeatures
 from openvocab.kernels.class_attention import class_attention
 from openvocab.kernels.window_attention import window_attention
-from openvocab.kernels.window_attention.reference import attend
 
 
 class Chunks(NamedTuple):
@@ -48,24 +47,24 @@ class FastHead:
     """The composed head.
 
     Args:
-        head: a `catseg.head.CATSegHead` without pooling in evaluation. Its weights are copied where they are composed
-            or cast: make a new one when they change.
+        head: a `catseg.head.CATSegHead` without pooling in evaluation. Its weights are copied: make a new one when they
+            change.
         dtype: that is computed in. Cost volume and logits are float32 at least.
     """
 
     def __init__(self, head: nn.Module, dtype: torch.dtype):
-        cast = head if head.cost_embedding.weight.dtype == dtype else copy.deepcopy(head).to(dtype)
-        grid = head.grid
-        self.head, self.dtype = cast, dtype
+        fast, grid = fast_copy(head, dtype), head.grid
+        self.head, self.source, self.dtype = fast, head, dtype  # settings are read from the source
         self.layers = [
-            ([ComposedSwinBlock(block, grid) for block in (other.spatial.block_1, other.spatial.block_2)],
+            ([ComposedSwinBlock(block, copied, grid) for block, copied in (
+                (own.spatial.block_1, other.spatial.block_1), (own.spatial.block_2, other.spatial.block_2))],
              ComposedClassAggregation(own.classes, other.classes), other.spatial.guidance_norm)
-            for own, other in zip(head.layers, cast.layers)]
+            for own, other in zip(head.layers, fast.layers)]
         self.stages = [
-            ComposedUpBlock(stage, cast_stage, (factor * grid[0], factor * grid[1]))
-            for stage, cast_stage, factor in zip(head.decoder.up, cast.decoder.up, (1, 2))]
-        weight = cast.cost_embedding.weight
-        self.embedding = weight.flatten(1), cast.cost_embedding.bias
+            ComposedUpBlock(stage, copied, (factor * grid[0], factor * grid[1]))
+            for stage, copied, factor in zip(head.decoder.up, fast.decoder.up, (1, 2))]
+        embedding = head.cost_embedding
+        self.embed = FastLinear(embedding.weight.flatten(1).to(dtype), embedding.bias.to(dtype))
 
     def __call__(self, features: ClipFeatures, text: Tensor) -> tuple[Tensor, Tensor | None]:
         """Computes the logits of the kept classes.
@@ -78,7 +77,7 @@ class FastHead:
             Logits (V, K, 4H, 4W), float32 at least, and (V, K) indices into T, or None where all are kept.
         """
         chunks = GPU_CHUNKS if features.dense.is_cuda else CACHE_CHUNKS
-        classes = min(len(text), self.head.max_classes or len(text))
+        classes = min(len(text), self.source.max_classes or len(text))
         step = max(1, min(chunks.views, chunks.slices // classes))
         parts = zip(features.dense.split(step), *(tap.split(step) for tap in features.taps))
         answers = [self._views(dense, taps, text, chunks) for dense, *taps in parts]
@@ -88,7 +87,7 @@ class FastHead:
     def _views(self, dense: Tensor, taps: Sequence[Tensor], text: Tensor,
                chunks: Chunks) -> tuple[Tensor, Tensor | None]:
         head, exact = self.head, torch.promote_types(self.dtype, torch.float32)
-        kept = keep_most_similar(compute_cost(dense.to(exact), text.to(exact)), text.to(exact), head.max_classes)
+        kept = keep_most_similar(compute_cost(dense.to(exact), text.to(exact)), text.to(exact), self.source.max_classes)
         dense, taps = dense.to(self.dtype), [tap.to(self.dtype) for tap in taps]
         guidance = F.relu(head.image_guidance(dense)).permute(0, 2, 3, 1)
         text_guidance = F.relu(head.text_guidance(F.normalize(kept.text.mean(dim=2), dim=-1).to(self.dtype)))
@@ -108,33 +107,32 @@ class FastHead:
 
     def _embedded(self, kept: KeptClasses, chunks: Chunks) -> Tensor:
         """Embeds the cost of each class (convolution as a product): (V, K, H * W, D)."""
-        weight, bias = self.embedding
         side = self.head.cost_embedding.kernel_size[0]
         cost = F.pad(kept.cost.to(self.dtype), 4 * (side // 2,))
-        x = cost.new_empty(*kept.cost.shape[:2], self.head.grid[0] * self.head.grid[1], len(weight))
+        x = cost.new_empty(*kept.cost.shape[:2], self.head.grid[0] * self.head.grid[1], self.head.cost_embedding.out_channels)
         for part, out in zip(_slices(cost, chunks.slices), _slices(x, chunks.slices)):
             patches = part.unfold(3, side, 1).unfold(4, side, 1).permute(0, 1, 3, 4, 2, 5, 6)  # (V, k, H, W, P, 7, 7)
-            out.copy_(F.linear(patches.flatten(4).flatten(2, 3), weight, bias))
+            out.copy_(self.embed(patches.flatten(4).flatten(2, 3)))
         return x
 
     def _swin(self, x: Tensor, composed: ComposedSwinBlock, share: Tensor) -> Tensor:
         """Applies a Swin block to (m, H * W, D); share: (V, H, W, 2D) of the guidance in query and key."""
         block, windows = composed.block, composed.windows
+        attn = block.attn
         h = block.norm1(x)
         if x.is_cuda:
-            maps = F.linear(h, composed.qkv, composed.qkv_bias).unflatten(1, self.head.grid).chunk(3, dim=-1)
-            attn = block.attn
+            maps = composed.qkv(h).unflatten(1, self.head.grid).chunk(3, dim=-1)
             mixed = window_attention(*maps, attn.heads, attn.window, attn.shift, *share.chunk(2, dim=-1)).flatten(1, 2)
             x = x + attn.proj(mixed)
         else:
             count, length = windows.index.shape
             index = windows.index.flatten()
-            qkv = F.linear(h.index_select(1, index), composed.qkv, composed.qkv_bias)  # in the order of the windows
+            qkv = composed.qkv(h.index_select(1, index))  # in the order of the windows
             own = qkv[..., :share.shape[-1]].unflatten(0, (len(share), -1))
             own += share.flatten(1, 2).index_select(1, index)[:, None]
-            q, k, v = qkv.unflatten(1, (count, length)).chunk(3, dim=-1)
-            mixed = attend(q, k, v, block.attn.heads, windows.mask).flatten(1, 2)
-            x = x + block.attn.proj(mixed).index_select(1, windows.order)
+            q, k, v = qkv.view(-1, length, 3, attn.heads, qkv.shape[-1] // 3 // attn.heads).permute(2, 0, 3, 1, 4)
+            mixed = attend(q, k, v, windows.mask).transpose(1, 2).reshape(len(x), count * length, -1)
+            x = x + attn.proj(mixed).index_select(1, windows.order)
         return x.add_(block.mlp(block.norm2(x)))
 
     def _mix_classes(self, x: Tensor, composed: ComposedClassAggregation, guidance: Tensor, tokens: int) -> None:
@@ -142,13 +140,12 @@ class FastHead:
         layer = composed.layer
         attention = layer.attention
         q_share, k_share = (part.project_guidance(guidance)[:, :, None] for part in (attention.q, attention.k))
-        copies = max(0, layer.pad_len - x.shape[1])
+        copies = max(0, composed.source.pad_len - x.shape[1])
         for part in x.split(max(1, tokens // (len(x) * x.shape[1])), dim=2):
             h = layer.norm1(part)
-            q = F.linear(h, composed.query).add_(q_share)
-            k = F.linear(h, composed.key).add_(k_share)
-            y = class_attention(q, k, attention.v(h), composed.key_padding, composed.value_padding, attention.heads,
-                                copies).add_(part)
+            q, k, v = composed.qkv(h).chunk(3, dim=-1)
+            y = class_attention(q.add_(q_share), k.add_(k_share), v, composed.key_padding, composed.value_padding,
+                                attention.heads, copies).add_(part)
             part.add_(y.add_(layer.mlp(layer.norm2(y))))
 
     def _decode(self, x: Tensor, shared: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

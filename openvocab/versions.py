@@ -54,6 +54,10 @@ class FromWeights(Generic[T]):
                 self._kept = key, make(dtype)
         return self._kept[1]
 
+    def __getstate__(self) -> dict[str, None]:
+        """Leaves it out of copies and files: the copy's weights are others, and a packed weight cannot be copied."""
+        return {"_kept": None}
+
     def clear(self) -> None:
         """Forgets it."""
         self._kept = None

@@ -13,17 +13,6 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    """Scaled dot-product attention: (n, heads, N, d) each, to the same shape.
-
-    On a CPU, torch's own is slower in bfloat16 than the two products it consists of: 16 against 11 ms for 577 tokens of
-    12 heads on one core with AVX512-BF16.
-    """
-    if causal or q.device.type != "cpu" or q.dtype != torch.bfloat16:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1) @ v
-
-
 class SplitAttention(nn.Module):
     """Multi-head self-attention with separate projection weights.
 
@@ -58,7 +47,7 @@ class SplitAttention(nn.Module):
         projections = ((self.q_proj_weight, q_bias), (self.k_proj_weight, k_bias), (self.v_proj_weight, v_bias))
         q, k, v = (F.linear(x, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
                    for weight, bias in projections)
-        mixed = attention(q, k, v, causal)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
     def values(self, x: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
-"""CLIP's image tower in evaluation: low precision without casting weights each time, views that fit into a cache."""
+"""CLIP's image tower in evaluation: fast layers, made once per precision, and views that fit into a cache."""
 
-import copy
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from openvocab.clip.blocks import SplitAttention
+from openvocab.clip.fast_layers import FastValues, fast_copy
 from openvocab.clip.image_encoder import ImageEncoder
 from openvocab.interfaces import ClipFeatures
 from openvocab.versions import FromWeights
@@ -14,8 +15,8 @@ from openvocab.versions import FromWeights
 class FastImageEncoder:
     """Runs an `ImageEncoder` in the precision of autocast.
 
-    Keeps one copy of the tower in that precision where it is not that of the weights. Autocast casts all weights for
-    every call, and computes normalisation and activation in float32.
+    Keeps one copy of the tower in that precision. Autocast itself casts all weights for every call, and computes
+    normalisation and activation in float32.
     """
 
     def __init__(self):
@@ -40,7 +41,7 @@ class FastImageEncoder:
             As `ImageEncoder.forward`.
         """
         device = views.device.type
-        tower = self._tower.get([visual], device, lambda dtype: _in_precision(visual, dtype))
+        tower = self._tower.get([visual], device, lambda dtype: _fast_tower(visual, dtype))
         step = 1 if device == "cpu" else len(views)
         with torch.autocast(device, enabled=False):
             parts = [tower(part.to(tower.proj.dtype), taps) for part in views.split(step)]
@@ -48,5 +49,6 @@ class FastImageEncoder:
                             tuple(torch.cat(maps) for maps in zip(*(part.taps for part in parts))))
 
 
-def _in_precision(visual: ImageEncoder, dtype: torch.dtype) -> ImageEncoder:
-    return visual if visual.proj.dtype == dtype else copy.deepcopy(visual).to(dtype)
+def _fast_tower(visual: ImageEncoder, dtype: torch.dtype) -> ImageEncoder:
+    instead = {part: FastValues(part, dtype) for part in visual.modules() if isinstance(part, SplitAttention)}
+    return fast_copy(visual, dtype, instead)
