@@ -158,22 +158,17 @@ class CATSegHead(nn.Module):
         return self.fast and self.pooling[self.training] == (1, 1)
 
     def logits_of_kept(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
-        """Computes the logits of the classes that any of the images keeps, on the fast path.
+        """Computes the logits of the classes that each image keeps, on the fast path.
 
         Args:
-            features: of B views of one image, as in `forward`.
+            features: as in `forward`.
             text: embeddings (T, P, C).
 
         Returns:
-            Logits (B, U, 4H, 4W), -100 where a view does not keep a class, and (U,) ascending indices into T, or None
-            where all classes are kept.
+            Logits (B, K, 4H, 4W) and (B, K) indices into T, or None where all classes are kept.
         """
         self._announce_cut(len(text.embeddings))
-        logits, index = self._fast_logits(features, text)
-        if index is None:
-            return logits, None
-        kept, place = index.unique(return_inverse=True)
-        return _spread(logits, place, len(kept)), kept
+        return self._fast_logits(features, text)
 
     def _announce_cut(self, classes: int) -> None:
         if 0 < self.max_classes < classes:

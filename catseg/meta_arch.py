@@ -159,7 +159,7 @@ class CATSeg(OpenVocabularyModel):
         """Finds the best channel of every pixel; see `OpenVocabularyModel.predict_labels`.
 
         On the fast path with a sliding window, T maps of the size of the square never exist, and classes that no view
-        keeps are left out: their probability is sigmoid(-100), below that of every other class.
+        keeps are left out: their probability would be sigmoid(-100), below that of every other class.
         """
         window = self.sliding_window
         if window is None or torch.is_grad_enabled() or not self.sem_seg_head.is_fast:
@@ -168,9 +168,8 @@ class CATSeg(OpenVocabularyModel):
         for image, size, vocabulary in zip(images, sizes, vocabularies):
             features = self.encode_images(self.make_views(image))
             text = self.clip.text(vocabulary, self.vocabulary.templates)
-            logits, kept = self.sem_seg_head.logits_of_kept(features, text)
-            labels, scores = label_map(logits, window.kernel, window.size, window.stride, size)
-            answers.append((labels if kept is None else kept[labels], scores))
+            logits, index = self.sem_seg_head.logits_of_kept(features, text)
+            answers.append(label_map(logits, window.kernel, window.size, window.stride, size, index))
         return answers
 
     def encode_images(self, views: Tensor) -> ClipFeatures:

@@ -4,7 +4,7 @@ Shape letters: T classes, V views (windows in row-major order, then the global v
 S pixels of the square that the windows are cut from, K pixels of a window.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,11 +70,12 @@ def make_views(image: Tensor, size: int, kernel: int, stride: int) -> Tensor:
     return torch.stack([*windows, resize(image[None], (kernel, kernel))[0]])
 
 
-def merge_windows(windows: Tensor, size: int, stride: int) -> Tensor:
+def merge_windows(windows: Sequence[Tensor | None], like: Tensor, size: int, stride: int) -> Tensor:
     """Puts windows back in place and averages them where they overlap.
 
     Args:
-        windows: (V - 1, T, K, K) in row-major order.
+        windows: V - 1 of (T, K, K) in row-major order; None stands for zeros.
+        like: (T, K, K), for shape and dtype.
         size: S.
         stride: pixels between windows.
 
@@ -84,25 +85,26 @@ def merge_windows(windows: Tensor, size: int, stride: int) -> Tensor:
     Raises:
         ValueError: the number of windows does not fit `size` and `stride`.
     """
-    kernel = windows.shape[-1]
+    kernel = like.shape[-1]
     origins = window_origins(size, kernel, stride)
     if len(windows) != len(origins) ** 2:
         raise ValueError(f"windows: got {len(windows)}, expected {len(origins) ** 2} for size {size}, kernel {kernel}, "
                          f"stride {stride}")
-    total = windows.new_zeros(windows.shape[1], size, size)
+    total = like.new_zeros(len(like), size, size)
     for window, (y, x) in zip(windows, ((y, x) for y in origins for x in origins)):
-        total[:, y:y + kernel, x:x + kernel] += window
-    along = windows.new_zeros(size)  # how many windows cover a pixel is a product of both axes
+        if window is not None:
+            total[:, y:y + kernel, x:x + kernel] += window
+    along = like.new_zeros(size)  # how many windows cover a pixel is a product of both axes
     for start in origins:
         along[start:start + kernel] += 1
     return total.div_(along[:, None] * along)
 
 
-def merge_views(views: Tensor, size: int, stride: int) -> Tensor:
+def merge_views(views: Sequence[Tensor | None], size: int, stride: int) -> Tensor:
     """Merges the maps of all views: mean of the merged windows and the upsampled global view.
 
     Args:
-        views: (V, T, K, K), probabilities.
+        views: V of (T, K, K), probabilities; None stands for zeros, not for all of them.
         size: S.
         stride: pixels between windows.
 
@@ -112,7 +114,9 @@ def merge_views(views: Tensor, size: int, stride: int) -> Tensor:
     Raises:
         ValueError: as `merge_windows`.
     """
-    return merge_windows(views[:-1], size, stride).add_(resize(views[-1:], (size, size))[0]).div_(2)
+    *windows, whole = views
+    total = merge_windows(windows, next(view for view in views if view is not None), size, stride)
+    return (total if whole is None else total.add_(resize(whole[None], (size, size))[0])).div_(2)
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

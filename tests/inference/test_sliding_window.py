@@ -36,7 +36,7 @@ def test_merge_undoes_cut(size, kernel, stride):
     image = torch.rand(3, size, size)
     views = make_views(image, size, kernel, stride)
     assert views.shape == (len(window_origins(size, kernel, stride)) ** 2 + 1, 3, kernel, kernel)
-    torch.testing.assert_close(merge_windows(views[:-1], size, stride), image, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(merge_windows(views[:-1], views[0], size, stride), image, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "kernel", "stride"), SIZES)
@@ -61,7 +61,7 @@ def test_the_global_view_counts_as_much_as_the_windows():
 
 def test_merge_needs_all_windows():
     with pytest.raises(ValueError, match="windows: got 3, expected 4"):
-        merge_windows(torch.zeros(3, 1, 2, 2), 4, 2)
+        merge_windows(torch.zeros(3, 1, 2, 2), torch.zeros(1, 2, 2), 4, 2)
 
 
 @pytest.mark.parametrize(("multiple", "shape"), [(32, (3, 64, 32)), (1, (3, 33, 32)), (0, (3, 33, 32))])

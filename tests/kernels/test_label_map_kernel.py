@@ -92,7 +92,7 @@ def test_label_map(device, implementation, classes):
     layout, size = ((4, 8, 12, 4), (9, 14)) if device == "cpu" else (REAL, (480, 640))
     logits = draw(classes, layout, device)
     maps = blend_views(logits, *layout[1:], implementation="eager")
-    got = label_map(logits, *layout[1:], size, implementation)
+    got = label_map(logits, *layout[1:], size, implementation=implementation)
     assert got[0].dtype == torch.int64 and got[1].dtype == torch.float32
     if device == "cpu":
         check_labels(got, maps, size)
@@ -101,9 +101,24 @@ def test_label_map(device, implementation, classes):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("implementation", ["eager", "triton"])
+def test_label_map_of_views_with_classes_of_their_own(device, implementation):
+    """A class that a view does not have counts as improbable there, also where no window or not the global view has
+    it."""
+    layout, size = (4, 8, 12, 4), (9, 14)
+    logits = draw(3, layout, device)
+    index = torch.tensor([[0, 2, 4], [4, 6, 0], [7, 0, 2], [0, 4, 2], [2, 4, 9]], device=device)
+    everything = torch.full((5, 10, 4, 4), -100.0, device=device)
+    everything.index_put_((torch.arange(5, device=device)[:, None], index), logits)
+    got = label_map(logits, *layout[1:], size, index, implementation)
+    check_labels(got, blend_views(everything, *layout[1:], implementation="eager"), size)
+    assert got[0].unique().numel() > 3
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_label_map_of_equal_classes(device):
     """The first of equal classes also wins against those of later chunks."""
-    labels, _ = label_map(torch.zeros(5, 17, 2, 2, device=device), 4, 6, 2, (5, 7), "triton")
+    labels, _ = label_map(torch.zeros(5, 17, 2, 2, device=device), 4, 6, 2, (5, 7), implementation="triton")
     assert torch.equal(labels, torch.zeros_like(labels))
 
 
@@ -115,14 +130,15 @@ def test_operators(device):
     torch.library.opcheck(upsample_argmax_op, (maps, 5, 6))
     torch.library.opcheck(label_map_op, (logits, 4, 6, 2, 5, 6))
     torch._dynamo.reset()
-    compiled = torch.compile(lambda x: label_map(x, 4, 6, 2, (5, 6), "triton"), fullgraph=True, backend="aot_eager")
-    for got, want in zip(compiled(logits), label_map(logits, 4, 6, 2, (5, 6), "triton")):
+    compiled = torch.compile(lambda x: label_map(x, 4, 6, 2, (5, 6), implementation="triton"), fullgraph=True, backend="aot_eager")
+    for got, want in zip(compiled(logits), label_map(logits, 4, 6, 2, (5, 6), implementation="triton")):
         assert torch.equal(got, want)
 
 
 def test_errors_name_the_argument():
     logits = torch.zeros(5, 2, 4, 4)
     for call, word in [
+        (lambda: label_map(logits, 8, 12, 4, (9, 14), torch.zeros(5, 9)), "index"),
         (lambda: blend_views(logits[:4], 8, 12, 4), "logits"), (lambda: blend_views(logits[:, :0], 8, 12, 4), "logits"),
         (lambda: label_map(logits, 13, 12, 4, (5, 6)), "kernel"),
         (lambda: label_map(logits, 8, 12, 9, (5, 6)), "stride"),

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from openvocab.inference.sliding_window import window_origins
-from openvocab.kernels.dispatch import use_triton
+from openvocab.kernels.dispatch import check_like, use_triton
 from openvocab.kernels.label_map import reference
+
+IMPROBABLE = -100.0  # logit of a class that a view does not have
 
 
 def blend_views(logits: Tensor, kernel: int, size: int, stride: int, implementation: str = "auto") -> Tensor:
@@ -57,7 +59,7 @@ def upsample_argmax(maps: Tensor, size: tuple[int, int], implementation: str = "
 
 
 def label_map(logits: Tensor, kernel: int, size: int, stride: int, output_size: tuple[int, int],
-              implementation: str = "auto") -> tuple[Tensor, Tensor]:
+              index: Tensor | None = None, implementation: str = "auto") -> tuple[Tensor, Tensor]:
     """`upsample_argmax(blend_views(...), output_size)`, for a few classes at a time: T x S x S floats never exist.
 
     Args:
@@ -66,6 +68,8 @@ def label_map(logits: Tensor, kernel: int, size: int, stride: int, output_size: 
         size: S.
         stride: pixels between windows.
         output_size: height and width of the answer in pixels.
+        index: (V, T) int64, the classes that the channels of each view stand for, each once in a view; a class that a
+            view does not have is improbable there. None: the channels are the classes in all views.
         implementation: "auto", "eager" or "triton"; see `openvocab.kernels.dispatch.use_triton`.
 
     Returns:
@@ -77,8 +81,17 @@ def label_map(logits: Tensor, kernel: int, size: int, stride: int, output_size: 
         ValueError: sizes that do not fit each other, no class, or an implementation that cannot run.
     """
     _check_views(logits, kernel, size, stride)
-    function = label_map_op if use_triton(implementation, logits) else reference.label_map
-    return function(logits, kernel, size, stride, *output_size)
+    if index is not None:
+        check_like("index", index, logits.shape[:2], logits)
+    if not use_triton(implementation, logits):
+        return reference.label_map(logits, kernel, size, stride, *output_size, index)
+    if index is None:
+        return label_map_op(logits, kernel, size, stride, *output_size)
+    classes, place = index.unique(return_inverse=True)
+    everything = logits.new_full((len(logits), len(classes), *logits.shape[2:]), IMPROBABLE)
+    views = torch.arange(len(logits), device=logits.device)[:, None]
+    labels, scores = label_map_op(everything.index_put((views, place), logits), kernel, size, stride, *output_size)
+    return classes[labels], scores
 
 
 def _check_views(logits: Tensor, kernel: int, size: int, stride: int) -> None:

@@ -1,11 +1,14 @@
 """Label maps in eager PyTorch: the oracle of the kernels, in the functions of `openvocab.inference.sliding_window`."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from openvocab.inference.sliding_window import best_channel, keep_best, merge_views, resize
 
 CLASSES_PER_CHUNK = 4  # whose maps exist at a time
+
 
 def blend_views(logits: Tensor, kernel: int, size: int, stride: int) -> Tensor:
     """Blends; see `openvocab.kernels.label_map.api.blend_views`."""
@@ -18,11 +21,29 @@ def upsample_argmax(maps: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     return best_channel(maps, (height, width))
 
 
-def label_map(logits: Tensor, kernel: int, size: int, stride: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+def label_map(logits: Tensor, kernel: int, size: int, stride: int, height: int, width: int,
+              index: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Blends by chunks and finds the best class; see `openvocab.kernels.label_map.api.label_map`."""
     labels = logits.new_zeros((height, width), dtype=torch.int64)
     scores = logits.new_full((height, width), -1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    if index is not None:
+        for number, maps in _kept_maps(logits, kernel, index):
+            keep_best(resize(merge_views(maps, size, stride)[None], (height, width))[0], number, labels, scores)
+        return labels, scores
     for start in range(0, logits.shape[1], CLASSES_PER_CHUNK):
         maps = blend_views(logits[:, start:start + CLASSES_PER_CHUNK], kernel, size, stride)
         keep_best(resize(maps[None], (height, width))[0], start, labels, scores)
     return labels, scores
+
+
+def _kept_maps(logits: Tensor, kernel: int, index: Tensor) -> Iterator[tuple[int, list[Tensor | None]]]:
+    """Goes through the classes that any view keeps: number, and for each view (1, K, K) probabilities or None."""
+    classes, place = index.unique(return_inverse=True)
+    channels = torch.full((len(index), len(classes)), -1, device=index.device)
+    channels.scatter_(1, place, torch.arange(index.shape[1], device=index.device).expand_as(place))
+    for number, own in zip(classes.tolist(), channels.T.tolist()):
+        views = [view for view, channel in enumerate(own) if channel >= 0]
+        chosen = torch.stack([logits[view, own[view]] for view in views])[:, None]
+        chosen = chosen.to(torch.promote_types(logits.dtype, torch.float32))
+        found = dict(zip(views, resize(chosen, (kernel, kernel)).sigmoid_()))
+        yield number, [found.get(view) for view in range(len(index))]
