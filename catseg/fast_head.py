@@ -107,9 +107,9 @@ class FastHead:
 
     def _embedded(self, kept: KeptClasses, chunks: Chunks) -> Tensor:
         """Embeds the cost of each class (convolution as a product): (V, K, H * W, D)."""
-        side = self.head.cost_embedding.kernel_size[0]
+        side, dim = self.head.cost_embedding.kernel_size[0], self.head.cost_embedding.out_channels
         cost = F.pad(kept.cost.to(self.dtype), 4 * (side // 2,))
-        x = cost.new_empty(*kept.cost.shape[:2], self.head.grid[0] * self.head.grid[1], self.head.cost_embedding.out_channels)
+        x = cost.new_empty(*kept.cost.shape[:2], self.head.grid[0] * self.head.grid[1], dim)
         for part, out in zip(_slices(cost, chunks.slices), _slices(x, chunks.slices)):
             patches = part.unfold(3, side, 1).unfold(4, side, 1).permute(0, 1, 3, 4, 2, 5, 6)  # (V, k, H, W, P, 7, 7)
             out.copy_(self.embed(patches.flatten(4).flatten(2, 3)))

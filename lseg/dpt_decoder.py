@@ -84,7 +84,11 @@ class DPTDecoder(nn.Module):
         Returns:
             (B, C, h / 2, w / 2), not normalised.
         """
+        return self.head(self.fuse(maps))
+
+    def fuse(self, maps: Sequence[Tensor]) -> Tensor:
+        """Fuses the maps, see `forward`: (B, features, h / 2, w / 2), before the projection into the joint space."""
         y = None
         for x, reduce, fusion in reversed(list(zip(maps, self.reduce, self.fusion, strict=True))):
             y = fusion(reduce(x), y)
-        return self.head(y)
+        return y

@@ -1,14 +1,36 @@
-"""LSeg's image encoder and decoder in evaluation: BatchNorm folded into convolutions, low precision by copies."""
+"""LSeg in evaluation: fast layers, BatchNorm folded into convolutions, low precision by copies.
+
+Shape letters: B images, T classes, C joint width, F decoder width, h x w image pixels.
+"""
 
 import copy
+from typing import NamedTuple
 
 import torch
-from timm.models.vision_transformer import Attention
+import torch.nn.functional as F
+from timm.layers import Attention, Mlp
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lseg.dpt_decoder import DPTDecoder, ResidualConvUnit
+from lseg.image_encoder import Readout
+from lseg.pixel_text import word_vectors
+from openvocab.clip.fast_layers import FastAttention, FastLinear, fast_copy, fast_linear
 from openvocab.versions import FromWeights
+
+
+class Stages(NamedTuple):
+    """The copies for one precision.
+
+    Attributes:
+        encoder: images to four maps.
+        decoder: these to pixel embeddings.
+        correlation: what the decoder fuses to word maps.
+    """
+
+    encoder: nn.Module
+    decoder: DPTDecoder
+    correlation: "FastCorrelation"
 
 
 class FastStages:
@@ -18,7 +40,7 @@ class FastStages:
     """
 
     def __init__(self):
-        self._stages = FromWeights[tuple[nn.Module, nn.Module]]()
+        self._stages = FromWeights[Stages]()
 
     def clear(self) -> None:
         """Forgets the copies."""
@@ -35,11 +57,32 @@ class FastStages:
         Returns:
             (B, C, h / 2, w / 2), not normalised, in the precision of autocast.
         """
-        encoder, decoder = self.stages(encoder, decoder, images.device.type)
+        stages = self.stages(encoder, decoder, images.device.type)
         with torch.autocast(images.device.type, enabled=False):
-            return decoder([maps.contiguous(memory_format=torch.channels_last) for maps in encoder(images)])
+            return stages.decoder.head(self.fused(stages, images))
 
-    def stages(self, encoder: nn.Module, decoder: DPTDecoder, device: str) -> tuple[nn.Module, nn.Module]:
+    def correlation(self, encoder: nn.Module, decoder: DPTDecoder, images: Tensor, text: Tensor) -> Tensor:
+        """Correlates the pixels of one image with words, as `lseg.pixel_text.correlation` does with their embeddings.
+
+        Args:
+            encoder: as for `pixel_embeddings`.
+            decoder: likewise.
+            images: likewise; one.
+            text: (T, P, C), L2-normalised.
+
+        Returns:
+            (T, h / 2, w / 2), cosine / 0.07, float32 at least.
+        """
+        stages = self.stages(encoder, decoder, images.device.type)
+        with torch.autocast(images.device.type, enabled=False):
+            return stages.correlation(self.fused(stages, images)[0], text)
+
+    def fused(self, stages: Stages, images: Tensor) -> Tensor:
+        """Encodes and fuses: (B, 3, h, w) to (B, F, h / 2, w / 2), channels last."""
+        return stages.decoder.fuse(
+            [maps.contiguous(memory_format=torch.channels_last) for maps in stages.encoder(images)])
+
+    def stages(self, encoder: nn.Module, decoder: DPTDecoder, device: str) -> Stages:
         """Gives the copies for the present weights and precision.
 
         Args:
@@ -48,22 +91,83 @@ class FastStages:
             device: type of the device whose autocast counts.
 
         Returns:
-            Encoder (itself, where nothing is cast) and decoder.
+            The copies.
         """
-        def make(dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
+        def make(dtype: torch.dtype) -> Stages:
             folded = _folded(decoder).to(dtype, memory_format=torch.channels_last)
-            return encoder if decoder.head.weight.dtype == dtype else _cast(encoder, dtype), folded
+            return Stages(_fast_encoder(encoder, dtype), folded, FastCorrelation(decoder.head, dtype))
 
         return self._stages.get([decoder, encoder], device, make)
 
 
-def _cast(encoder: nn.Module, dtype: torch.dtype) -> nn.Module:
-    cast = copy.deepcopy(encoder).to(dtype)
-    cast.mean, cast.std = encoder.mean, encoder.std  # pixels are normalised before they are rounded
-    for module in cast.modules():
-        if isinstance(module, Attention) and encoder.mean.device.type == "cpu" and dtype == torch.bfloat16:
-            module.fused_attn = False  # torch's own attention is slower than its two products there
-    return cast
+class FastCorrelation:
+    """The last projection and the correlation with words, without the embedding of a pixel between them.
+
+    With the projection `W f + b` of a pixel's features and a word e, `e . (W f + b) = (e W) f + e b`. The length of
+    `W f + b` is that of `R [f ; 1]`, where `[W b] = Q R` with orthonormal columns of Q; R has F + 1 rows, not C.
+
+    Args:
+        head: the projection, a convolution with kernel 1.
+        dtype: that lengths are computed in; products with words are float32 at least.
+    """
+
+    def __init__(self, head: nn.Conv2d, dtype: torch.dtype):
+        exact = torch.promote_types(head.weight.dtype, torch.float32)
+        self.weight, self.bias = head.weight.detach().flatten(1).to(exact), head.bias.detach().to(exact)
+        joined = torch.cat([self.weight, self.bias[:, None]], dim=1).double()
+        *weight, bias = torch.linalg.qr(joined, mode="r").R.to(dtype).unbind(dim=1)
+        self.length = FastLinear(torch.stack(weight, dim=1), bias)
+
+    def __call__(self, features: Tensor, text: Tensor) -> Tensor:
+        """Correlates (F, H, W) with (T, P, C): (T, H, W)."""
+        pixels = features.permute(1, 2, 0).flatten(0, 1)
+        lengths = torch.linalg.vector_norm(self.length(pixels), dim=1, dtype=self.weight.dtype).clamp_(min=1e-12)
+        words = word_vectors(text).to(self.weight.dtype)
+        maps = torch.addmm((words @ self.bias)[:, None], words @ self.weight, pixels.to(self.weight.dtype).T)
+        return maps.div_(lengths).unflatten(1, features.shape[1:])
+
+
+class FastReadout(nn.Module):
+    """`lseg.image_encoder.Readout` with fast layers.
+
+    Args:
+        readout: with the weights.
+        dtype: that is computed in.
+    """
+
+    def __init__(self, readout: Readout, dtype: torch.dtype):
+        super().__init__()
+        own, shared = readout.project.weight.to(dtype).chunk(2, dim=1)
+        self.own, self.shared = FastLinear(own, None), FastLinear(shared, readout.project.bias.to(dtype))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Maps (B, 1 + N, D), class token first, to (B, N, D)."""
+        return F.gelu(self.own(tokens[:, 1:]).add_(self.shared(tokens[:, :1])))
+
+
+class FastViTAttention(FastAttention):
+    """timm's `Attention`, which its blocks also hand a mask."""
+
+    def forward(self, x: Tensor, attn_mask: None = None, is_causal: bool = False) -> Tensor:
+        """Attends: (n, N, D) to (n, N, D), without mask."""
+        return super().forward(x)
+
+
+def _fast_encoder(encoder: nn.Module, dtype: torch.dtype) -> nn.Module:
+    instead = {}
+    for part in encoder.modules():
+        if isinstance(part, Readout):
+            instead[part] = FastReadout(part, dtype)
+        elif type(part) is Attention and part.gate is None and all(
+                isinstance(norm, nn.Identity) for norm in (part.q_norm, part.k_norm, part.norm)):
+            bias = None if part.qkv.bias is None else part.qkv.bias.to(dtype)
+            instead[part] = FastViTAttention(
+                part.qkv.weight.to(dtype), bias, fast_linear(part.proj, dtype), part.num_heads)
+        elif type(part) is Mlp and type(part.act) is nn.GELU:
+            instead[part.fc1], instead[part.act] = fast_linear(part.fc1, dtype, part.act), nn.Identity()
+    fast = fast_copy(encoder, dtype, instead)
+    fast.mean, fast.std = encoder.mean, encoder.std  # pixels are normalised before they are rounded
+    return fast
 
 
 def _folded(decoder: DPTDecoder) -> DPTDecoder:

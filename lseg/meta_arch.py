@@ -121,7 +121,7 @@ class LSeg(OpenVocabularyModel):
             MODEL.LSEG.INPUT_SIZE.
         """
         images = self._resized(images)
-        if torch.is_grad_enabled() or self.training or not self.fast:
+        if not self._is_fast:
             return self.sem_seg_head.pixel_embeddings(self.backbone(images))
         return normalize_pixels(self._fast_stages.pixel_embeddings(self.backbone, self.sem_seg_head.decoder, images))
 
@@ -148,6 +148,22 @@ class LSeg(OpenVocabularyModel):
             (T, h', w').
         """
         return self.sem_seg_head(pixels, TextFeatures(self.text_embeddings(vocabulary)))
+
+    def word_maps(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
+        """Compares the pixels of one image with words.
+
+        Args:
+            image: (3, h, w), RGB in 0..255; any size.
+            vocabulary: T words.
+
+        Returns:
+            Logits (T, h' / 2, w' / 2); see `pixel_embeddings` for h' and w'.
+        """
+        head, text = self.sem_seg_head, self.text_embeddings(vocabulary)
+        if not self._is_fast:
+            return head.word_maps(self.pixel_embeddings(image[None])[0], TextFeatures(text))
+        images = self._resized(image[None])
+        return head.regularization(self._fast_stages.correlation(self.backbone, head.decoder, images, text))
 
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
                vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
@@ -179,10 +195,10 @@ class LSeg(OpenVocabularyModel):
         answers = []
         for image, size, vocabulary in zip(images, sizes, vocabularies):
             if self.multi_scale is None:
-                scores = self.logits(self.pixel_embeddings(image[None])[0], vocabulary)
+                scores = upsample(self.word_maps(image, vocabulary))
             else:
                 scores = multi_scale_scores(
-                    lambda crop, words=vocabulary: self.logits(self.pixel_embeddings(crop[None])[0], words),
+                    lambda crop, words=vocabulary: upsample(self.word_maps(crop, words)),
                     image.to(self.device).float(), self.multi_scale)
             answers.append(resize(scores[None].float(), size)[0].softmax(dim=0))
         return answers
@@ -197,10 +213,9 @@ class LSeg(OpenVocabularyModel):
             return super().predict_labels(images, sizes, vocabularies)
         answers = []
         for image, size, vocabulary in zip(images, sizes, vocabularies):
-            pixels = self.pixel_embeddings(image[None])[0]
-            maps = self.sem_seg_head.word_maps(pixels, TextFeatures(self.text_embeddings(vocabulary)))
+            maps = self.word_maps(image, vocabulary).float()
             answers.append(best_by_softmax(
-                resize(upsample(part)[None], size)[0] for part in maps.float().split(WORDS_PER_CHUNK)))
+                resize(upsample(part)[None], size)[0] for part in maps.split(WORDS_PER_CHUNK)))
         return answers
 
     def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -210,6 +225,10 @@ class LSeg(OpenVocabularyModel):
     def guess_config(self, state: dict[str, Tensor]) -> str | None:
         """Names the config that a checkpoint belongs to. See `lseg.checkpoint`."""
         return guess_config(state)
+
+    @property
+    def _is_fast(self) -> bool:
+        return self.fast and not self.training and not torch.is_grad_enabled()
 
     def _resized(self, images: Tensor) -> Tensor:
         images = images.to(self.device)

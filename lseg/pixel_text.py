@@ -24,5 +24,12 @@ def correlation(pixels: Tensor, text: Tensor) -> Tensor:
     Returns:
         (T, H, W), cosine / 0.07.
     """
-    words = F.normalize(text.mean(dim=1), dim=-1) if text.shape[1] > 1 else text[:, 0]
-    return ((words / TEMPERATURE).to(pixels.dtype) @ pixels.flatten(1)).unflatten(1, pixels.shape[1:])
+    return (word_vectors(text).to(pixels.dtype) @ pixels.flatten(1)).unflatten(1, pixels.shape[1:])
+
+
+def word_vectors(text: Tensor) -> Tensor:
+    """Gives what pixels are multiplied with: text (T, P, C) to (T, C), of length 1 / 0.07.
+
+    Several templates are averaged and normalised again.
+    """
+    return (F.normalize(text.mean(dim=1), dim=-1) if text.shape[1] > 1 else text[:, 0]) / TEMPERATURE

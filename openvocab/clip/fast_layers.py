@@ -117,7 +117,7 @@ class FastValues(FastAttention):
 
     def __init__(self, attention: SplitAttention, dtype: torch.dtype):
         weights = (attention.q_proj_weight, attention.k_proj_weight, attention.v_proj_weight)
-        out = FastLinear(attention.out_proj.weight.to(dtype), attention.out_proj.bias.to(dtype))
+        out = fast_linear(attention.out_proj, dtype)
         super().__init__(torch.cat(weights).to(dtype), attention.in_proj_bias.to(dtype), out, attention.heads)
 
     def values(self, x: Tensor) -> Tensor:
@@ -145,11 +145,11 @@ def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[nn.Module,
             scale = 1.0
             if isinstance(activation, QuickGELU):  # x sigmoid(s x) = silu(s x) / s
                 activation, scale = nn.SiLU(), SIGMOID_SLOPE
-            memo.setdefault(id(first), _fast_linear(first, dtype, (scale, scale), activation))
+            memo.setdefault(id(first), fast_linear(first, dtype, activation, (scale, scale)))
             memo.setdefault(id(part[1]), nn.Identity())
-            memo.setdefault(id(second), _fast_linear(second, dtype, (1 / scale, 1.0)))
+            memo.setdefault(id(second), fast_linear(second, dtype, scales=(1 / scale, 1.0)))
         elif _is_linear(part):
-            memo.setdefault(id(part), _fast_linear(part, dtype))
+            memo.setdefault(id(part), fast_linear(part, dtype))
     return copy.deepcopy(module, memo).to(dtype)
 
 
@@ -157,9 +157,19 @@ def _is_linear(part: nn.Module) -> bool:
     return type(part) is nn.Linear
 
 
-def _fast_linear(linear: nn.Linear, dtype: torch.dtype, scales: tuple[float, float] = (1.0, 1.0),
-                 activation: nn.Module | None = None) -> FastLinear:
-    """Casts a linear layer, after its weight and bias are multiplied by `scales`."""
+def fast_linear(linear: nn.Linear, dtype: torch.dtype, activation: nn.Module | None = None,
+                scales: tuple[float, float] = (1.0, 1.0)) -> FastLinear:
+    """Makes a fast layer of a linear layer.
+
+    Args:
+        linear: the layer.
+        dtype: that is computed in.
+        activation: behind it; see `FastLinear`.
+        scales: factors of weight and bias.
+
+    Returns:
+        The fast layer.
+    """
     weight, bias = (None if part is None else (part if scale == 1 else scale * part).to(dtype)
                     for part, scale in zip((linear.weight, linear.bias), scales))
     return FastLinear(weight, bias, activation)

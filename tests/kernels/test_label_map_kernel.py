@@ -130,8 +130,12 @@ def test_operators(device):
     torch.library.opcheck(upsample_argmax_op, (maps, 5, 6))
     torch.library.opcheck(label_map_op, (logits, 4, 6, 2, 5, 6))
     torch._dynamo.reset()
-    compiled = torch.compile(lambda x: label_map(x, 4, 6, 2, (5, 6), implementation="triton"), fullgraph=True, backend="aot_eager")
-    for got, want in zip(compiled(logits), label_map(logits, 4, 6, 2, (5, 6), implementation="triton")):
+
+    def labelled(x):
+        return label_map(x, 4, 6, 2, (5, 6), implementation="triton")
+
+    compiled = torch.compile(labelled, fullgraph=True, backend="aot_eager")
+    for got, want in zip(compiled(logits), labelled(logits)):
         assert torch.equal(got, want)
 
 
