@@ -18,6 +18,8 @@ from lseg.pixel_text import word_vectors
 from openvocab.clip.fast_layers import FastAttention, FastLinear, fast_copy, fast_linear
 from openvocab.versions import FromWeights
 
+PIXELS_PER_CHUNK = 4096  # whose features are in float32 at a time: 4 MB
+
 
 class Stages(NamedTuple):
     """The copies for one precision.
@@ -104,7 +106,8 @@ class FastCorrelation:
     """The last projection and the correlation with words, without the embedding of a pixel between them.
 
     With the projection `W f + b` of a pixel's features and a word e, `e . (W f + b) = (e W) f + e b`. The length of
-    `W f + b` is that of `R [f ; 1]`, where `[W b] = Q R` with orthonormal columns of Q; R has F + 1 rows, not C.
+    `W f + b` is that of `R [f ; 1]`, where `[W b] = Q R` with orthonormal columns of Q. R has F + 1 rows at most, not C,
+    and the last one is a constant: R is triangular.
 
     Args:
         head: the projection, a convolution with kernel 1.
@@ -114,17 +117,22 @@ class FastCorrelation:
     def __init__(self, head: nn.Conv2d, dtype: torch.dtype):
         exact = torch.promote_types(head.weight.dtype, torch.float32)
         self.weight, self.bias = head.weight.detach().flatten(1).to(exact), head.bias.detach().to(exact)
-        joined = torch.cat([self.weight, self.bias[:, None]], dim=1).double()
-        *weight, bias = torch.linalg.qr(joined, mode="r").R.to(dtype).unbind(dim=1)
-        self.length = FastLinear(torch.stack(weight, dim=1), bias)
+        width = self.weight.shape[1]
+        rows = torch.linalg.qr(torch.cat([self.weight, self.bias[:, None]], dim=1).double(), mode="r").R
+        self.constant = float(rows[width:, width].square().sum())  # no such row where C <= F
+        rows = rows[:width].to(dtype)
+        self.projection = FastLinear(rows[:, :width].contiguous(), rows[:, width].contiguous())
 
     def __call__(self, features: Tensor, text: Tensor) -> Tensor:
         """Correlates (F, H, W) with (T, P, C): (T, H, W)."""
-        pixels = features.permute(1, 2, 0).flatten(0, 1)
-        lengths = torch.linalg.vector_norm(self.length(pixels), dim=1, dtype=self.weight.dtype).clamp_(min=1e-12)
-        words = word_vectors(text).to(self.weight.dtype)
-        maps = torch.addmm((words @ self.bias)[:, None], words @ self.weight, pixels.to(self.weight.dtype).T)
-        return maps.div_(lengths).unflatten(1, features.shape[1:])
+        pixels, words = features.permute(1, 2, 0).flatten(0, 1), word_vectors(text).to(self.weight.dtype)
+        weight, bias = words @ self.weight, (words @ self.bias)[:, None]
+        maps = weight.new_empty(len(words), len(pixels))
+        for part, out in zip(pixels.split(PIXELS_PER_CHUNK), maps.split(PIXELS_PER_CHUNK, dim=1)):
+            squares = self.projection(part).to(weight.dtype).square_().sum(dim=1).add_(self.constant)
+            torch.mm(weight, part.to(weight.dtype).T, out=out)
+            out.add_(bias).div_(squares.sqrt_().clamp_(min=1e-12))
+        return maps.unflatten(1, features.shape[1:])
 
 
 class FastReadout(nn.Module):
