@@ -20,11 +20,13 @@ class ClassAttention(nn.Module):
         dim: D.
         guidance_dim: G.
         heads: attention heads.
+        kernels: implementation, see `openvocab.kernels.dispatch`.
     """
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int):
+    def __init__(self, dim: int, guidance_dim: int, heads: int, kernels: str = "auto"):
         super().__init__()
         self.heads = heads
+        self.kernels = kernels
         self.q = GuidedLinear(dim, guidance_dim, dim)
         self.k = GuidedLinear(dim, guidance_dim, dim)
         self.v = nn.Linear(dim, dim)
@@ -49,7 +51,7 @@ class ClassAttention(nn.Module):
         q = self.q(x, self.q.project_guidance(guidance)[:, :, None, None])
         k = self.k(x, self.k.project_guidance(guidance)[:, :, None, None])
         q, k, v = (part.flatten(2, 3) for part in (q, k, self.v(x)))
-        mixed = class_attention(q, k, v, key_padding, value_padding, self.heads, copies)
+        mixed = class_attention(q, k, v, key_padding, value_padding, self.heads, copies, self.kernels)
         return mixed.unflatten(2, x.shape[2:4])
 
     def project_padding(self, padding: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,15 +75,16 @@ class ClassAggregation(nn.Module):
         guidance_dim: G.
         heads: attention heads.
         pad_len: the class axis acts as if padded to this length; 0 = no padding.
+        kernels: see `ClassAttention`.
     """
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int, pad_len: int):
+    def __init__(self, dim: int, guidance_dim: int, heads: int, pad_len: int, kernels: str = "auto"):
         super().__init__()
         self.pad_len = pad_len
         self.padding_tokens = nn.Parameter(0.02 * torch.randn(1, 1, dim))
         self.padding_guidance = nn.Parameter(0.02 * torch.randn(1, 1, guidance_dim))
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = ClassAttention(dim, guidance_dim, heads)
+        self.attention = ClassAttention(dim, guidance_dim, heads, kernels)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
         if not pad_len:  # unused then; distributed training raises on trainable parameters without gradient

@@ -19,4 +19,6 @@ def add_catseg_config(cfg: CN) -> None:
     cfg.MODEL.CATSEG.DECODER_DIMS = [64, 32]  # channels after each upsampling stage
     cfg.MODEL.CATSEG.DECODER_GUIDANCE_DIMS = [256, 128]  # channels of the upsampled taps
     cfg.MODEL.CATSEG.DECODER_GUIDANCE_PROJ_DIMS = [32, 16]
+    # Kernels: "auto" takes Triton's on CUDA; "eager" never; "triton" always, with an error where they cannot run.
+    cfg.MODEL.CATSEG.KERNELS = "auto"
     cfg.MODEL.CATSEG.IGNORED_PIXELS = "negative"  # loss of ignored pixels: "negative" (original) or "masked"

@@ -11,14 +11,21 @@ from torch import Tensor, nn
 from openvocab.kernels.group_norm_relu import group_norm_relu
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Makes the decoder's normalisation: groups of 16 channels, at least one group."""
-    return nn.GroupNorm(max(1, channels // 16), channels)
+class NormReLU(nn.GroupNorm):
+    """Group normalisation and ReLU: groups of 16 channels, at least one group.
 
+    Args:
+        channels: C.
+        kernels: implementation, see `openvocab.kernels.dispatch`.
+    """
 
-def norm_relu(norm: nn.GroupNorm, x: Tensor, shared: Tensor | None = None) -> Tensor:
-    """Normalises and activates `x + shared`: x (n, C, h, w), shared (images, C, h, w), images dividing n."""
-    return group_norm_relu(x, norm.weight, norm.bias, norm.num_groups, shared, norm.eps)
+    def __init__(self, channels: int, kernels: str):
+        super().__init__(max(1, channels // 16), channels)
+        self.kernels = kernels
+
+    def forward(self, x: Tensor, shared: Tensor | None = None) -> Tensor:
+        """Normalises and activates `x + shared`: x (n, C, h, w), shared (images, C, h, w), images dividing n."""
+        return group_norm_relu(x, self.weight, self.bias, self.num_groups, shared, self.eps, self.kernels)
 
 
 class UpBlock(nn.Module):
@@ -28,16 +35,17 @@ class UpBlock(nn.Module):
         in_dim: channels before.
         out_dim: channels after.
         guidance_dim: channels of the guidance; the upsampled map has `in_dim - guidance_dim`.
+        kernels: see `NormReLU`.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, guidance_dim: int):
+    def __init__(self, in_dim: int, out_dim: int, guidance_dim: int, kernels: str = "auto"):
         super().__init__()
         self.up_dim = in_dim - guidance_dim
         self.up = nn.ConvTranspose2d(in_dim, self.up_dim, kernel_size=2, stride=2)
         self.conv1 = nn.Conv2d(in_dim, out_dim, kernel_size=3, padding=1, bias=False)
-        self.norm1 = group_norm(out_dim)
+        self.norm1 = NormReLU(out_dim, kernels)
         self.conv2 = nn.Conv2d(out_dim, out_dim, kernel_size=3, padding=1, bias=False)
-        self.norm2 = group_norm(out_dim)
+        self.norm2 = NormReLU(out_dim, kernels)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
         """Applies the stage.
@@ -52,8 +60,8 @@ class UpBlock(nn.Module):
         up = self.up(x.flatten(0, 1))
         # conv([up ; guidance]) is the sum of two convolutions, of which the second one is the same for all classes.
         shared = F.conv2d(guidance, self.conv1.weight[:, self.up_dim:], padding=1)
-        y = norm_relu(self.norm1, F.conv2d(up, self.conv1.weight[:, :self.up_dim], padding=1), shared)
-        return norm_relu(self.norm2, self.conv2(y)).unflatten(0, x.shape[:2])
+        y = self.norm1(F.conv2d(up, self.conv1.weight[:, :self.up_dim], padding=1), shared)
+        return self.norm2(self.conv2(y)).unflatten(0, x.shape[:2])
 
 
 class Decoder(nn.Module):
@@ -65,10 +73,11 @@ class Decoder(nn.Module):
         tap_dim: channels of the tapped CLIP blocks.
         guidance_dims: channels of the two upsampled taps.
         guidance_proj_dims: channels of their projections.
+        kernels: see `NormReLU`.
     """
 
     def __init__(self, hidden_dim: int, dims: Sequence[int], tap_dim: int, guidance_dims: Sequence[int],
-                 guidance_proj_dims: Sequence[int]):
+                 guidance_proj_dims: Sequence[int], kernels: str = "auto"):
         super().__init__()
         # The stages work at two and four times the grid, so the taps are brought there.
         self.tap_upsample = nn.ModuleList(
@@ -79,7 +88,7 @@ class Decoder(nn.Module):
             for dim, projected in zip(guidance_dims, guidance_proj_dims, strict=True))
         in_dims = (hidden_dim, dims[0])
         self.up = nn.ModuleList(
-            UpBlock(before, after, guidance)
+            UpBlock(before, after, guidance, kernels)
             for before, after, guidance in zip(in_dims, dims, guidance_proj_dims, strict=True))
         self.head = nn.Conv2d(dims[1], 1, kernel_size=3, padding=1)
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from catseg.composed import ComposedClassAggregation, ComposedSwinBlock, ComposedUpBlock
 from catseg.cost_volume import KeptClasses, compute_cost, keep_most_similar
-from catseg.decoder import norm_relu
 from openvocab.clip.fast_layers import FastLinear, attend, fast_copy
 from openvocab.interfaces import ClipFeatures
 from openvocab.kernels.class_attention import class_attention
+from openvocab.kernels.dispatch import use_triton
 from openvocab.kernels.window_attention import window_attention
 
 
@@ -120,9 +120,10 @@ class FastHead:
         block, windows = composed.block, composed.windows
         attn = block.attn
         h = block.norm1(x)
-        if x.is_cuda:
+        if x.is_cuda or use_triton(attn.kernels, x):
             maps = composed.qkv(h).unflatten(1, self.head.grid).chunk(3, dim=-1)
-            mixed = window_attention(*maps, attn.heads, attn.window, attn.shift, *share.chunk(2, dim=-1)).flatten(1, 2)
+            mixed = window_attention(*maps, attn.heads, attn.window, attn.shift, *share.chunk(2, dim=-1),
+                                     attn.kernels).flatten(1, 2)
             x = x + attn.proj(mixed)
         else:
             count, length = windows.index.shape
@@ -145,7 +146,7 @@ class FastHead:
             h = layer.norm1(part)
             q, k, v = composed.qkv(h).chunk(3, dim=-1)
             y = class_attention(q.add_(q_share), k.add_(k_share), v, composed.key_padding, composed.value_padding,
-                                attention.heads, copies).add_(part)
+                                attention.heads, copies, attention.kernels).add_(part)
             part.add_(y.add_(layer.mlp(layer.norm2(y))))
 
     def _decode(self, x: Tensor, shared: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
@@ -154,8 +155,7 @@ class FastHead:
         for composed, maps in zip(self.stages, shared):
             stage = composed.stage
             y = F.conv_transpose2d(y, composed.weight, stride=2, padding=1)
-            y = norm_relu(stage.norm1, y, maps)
-            y = norm_relu(stage.norm2, stage.conv2(y))
+            y = stage.norm2(stage.conv2(stage.norm1(y, maps)))
         return self.head.decoder.head(y)[:, 0].to(dtype).unflatten(0, x.shape[:2])
 
 

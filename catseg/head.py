@@ -20,6 +20,7 @@ from catseg.decoder import Decoder
 from catseg.fast_head import FastHead
 from catseg.spatial_aggregation import SpatialAggregation
 from openvocab.interfaces import ClipFeatures, TextFeatures
+from openvocab.kernels.dispatch import IMPLEMENTATIONS
 from openvocab.versions import FromWeights
 from openvocab.vocab.templates import templates
 
@@ -62,6 +63,7 @@ class CATSegHead(nn.Module):
         pad_len: length that the class axis acts as if padded to; 0 = no padding.
         max_classes: an image keeps this many of the most similar classes; 0 = all.
         fast: whether evaluation without gradients takes the fast path (`catseg.fast_head`).
+        kernels: "auto", "eager" or "triton"; see `openvocab.kernels.dispatch.use_triton`.
         guidance_dim: channels of the projected guidance.
         decoder_dims: channels after the two decoder stages.
         decoder_guidance_dims: channels of the upsampled taps.
@@ -74,18 +76,21 @@ class CATSegHead(nn.Module):
     @configurable
     def __init__(self, *, prompts: int, joint_dim: int, tap_dim: int, grid: tuple[int, int], hidden_dim: int,
                  num_layers: int, num_heads: int, window_size: int, pooling_sizes: Sequence[int],
-                 test_pooling_sizes: Sequence[int], pad_len: int, max_classes: int, fast: bool, guidance_dim: int,
-                 decoder_dims: Sequence[int],
-                 decoder_guidance_dims: Sequence[int], decoder_guidance_proj_dims: Sequence[int]):
+                 test_pooling_sizes: Sequence[int], pad_len: int, max_classes: int, fast: bool, kernels: str,
+                 guidance_dim: int, decoder_dims: Sequence[int], decoder_guidance_dims: Sequence[int],
+                 decoder_guidance_proj_dims: Sequence[int]):
         super().__init__()
         for name, sizes in (("POOLING_SIZES", pooling_sizes), ("TEST_POOLING_SIZES", test_pooling_sizes)):
             if len(sizes) != 2 or not all(1 <= size <= side for size, side in zip(sizes, grid)):
                 raise ValueError(f"{name}: got {list(sizes)}, expected two sizes in 1..grid {tuple(grid)} tokens")
+        if kernels not in IMPLEMENTATIONS:
+            raise ValueError(f"KERNELS: got {kernels!r}, expected one of {IMPLEMENTATIONS}")
         if hidden_dim % num_heads:
             raise ValueError(f"HIDDEN_DIM: got {hidden_dim}, expected a multiple of NUM_HEADS {num_heads}")
         self.pooling = {True: tuple(pooling_sizes), False: tuple(test_pooling_sizes)}  # by `self.training`
         self.max_classes = max_classes
         self.fast = fast
+        self.kernels = kernels
         self._fast = FromWeights[FastHead]()
         self.grid = tuple(grid)
         self.cost_embedding = CostEmbedding(prompts, hidden_dim)
@@ -93,10 +98,11 @@ class CATSegHead(nn.Module):
         self.text_guidance = nn.Linear(joint_dim, guidance_dim)
         self.layers = nn.ModuleList(
             AggregationLayer(
-                SpatialAggregation(hidden_dim, guidance_dim, num_heads, self.grid, window_size),
-                ClassAggregation(hidden_dim, guidance_dim, num_heads, pad_len))
+                SpatialAggregation(hidden_dim, guidance_dim, num_heads, self.grid, window_size, kernels),
+                ClassAggregation(hidden_dim, guidance_dim, num_heads, pad_len, kernels))
             for _ in range(num_layers))
-        self.decoder = Decoder(hidden_dim, decoder_dims, tap_dim, decoder_guidance_dims, decoder_guidance_proj_dims)
+        self.decoder = Decoder(
+            hidden_dim, decoder_dims, tap_dim, decoder_guidance_dims, decoder_guidance_proj_dims, kernels)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -124,6 +130,7 @@ class CATSegHead(nn.Module):
             "pad_len": own.PAD_LEN,
             "max_classes": own.MAX_CLASSES,
             "fast": cfg.MODEL.FAST,
+            "kernels": own.KERNELS,
             "guidance_dim": own.GUIDANCE_DIM,
             "decoder_dims": own.DECODER_DIMS,
             "decoder_guidance_dims": own.DECODER_GUIDANCE_DIMS,

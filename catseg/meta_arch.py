@@ -169,7 +169,8 @@ class CATSeg(OpenVocabularyModel):
             features = self.encode_images(self.make_views(image))
             text = self.clip.text(vocabulary, self.vocabulary.templates)
             logits, index = self.sem_seg_head.logits_of_kept(features, text)
-            answers.append(label_map(logits, window.kernel, window.size, window.stride, size, index))
+            answers.append(label_map(logits, window.kernel, window.size, window.stride, size, index,
+                                     self.sem_seg_head.kernels))
         return answers
 
     def encode_images(self, views: Tensor) -> ClipFeatures:

@@ -18,10 +18,12 @@ class WindowAttention(nn.Module):
         heads: attention heads.
         window: side of a window in tokens.
         shift: cyclic shift in tokens.
+        kernels: implementation, see `openvocab.kernels.dispatch`.
     """
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int, window: int, shift: int):
+    def __init__(self, dim: int, guidance_dim: int, heads: int, window: int, shift: int, kernels: str = "auto"):
         super().__init__()
+        self.kernels = kernels
         self.heads = heads
         self.window = window
         self.shift = shift
@@ -43,7 +45,7 @@ class WindowAttention(nn.Module):
         q, k, v = (part.flatten(0, 1) for part in (self.q.project_tokens(x), self.k.project_tokens(x), self.v(x)))
         mixed = window_attention(
             q, k, v, self.heads, self.window, self.shift, self.q.project_guidance(guidance),
-            self.k.project_guidance(guidance))
+            self.k.project_guidance(guidance), self.kernels)
         return self.proj(mixed).unflatten(0, x.shape[:2])
 
 
@@ -57,12 +59,15 @@ class SwinBlock(nn.Module):
         grid: H and W in tokens.
         window: side of a window in tokens; a smaller grid is one window, without shift.
         shift: cyclic shift in tokens.
+        kernels: see `WindowAttention`.
     """
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: tuple[int, int], window: int, shift: int):
+    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: tuple[int, int], window: int, shift: int,
+                 kernels: str = "auto"):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = WindowAttention(dim, guidance_dim, heads, min(window, *grid), 0 if min(grid) <= window else shift)
+        self.attn = WindowAttention(
+            dim, guidance_dim, heads, min(window, *grid), 0 if min(grid) <= window else shift, kernels)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
@@ -89,12 +94,14 @@ class SpatialAggregation(nn.Module):
         heads: attention heads.
         grid: H and W in tokens.
         window: side of a window in tokens.
+        kernels: see `WindowAttention`.
     """
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: tuple[int, int], window: int):
+    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: tuple[int, int], window: int,
+                 kernels: str = "auto"):
         super().__init__()
-        self.block_1 = SwinBlock(dim, guidance_dim, heads, grid, window, shift=0)
-        self.block_2 = SwinBlock(dim, guidance_dim, heads, grid, window, shift=window // 2)
+        self.block_1 = SwinBlock(dim, guidance_dim, heads, grid, window, shift=0, kernels=kernels)
+        self.block_2 = SwinBlock(dim, guidance_dim, heads, grid, window, shift=window // 2, kernels=kernels)
         self.guidance_norm = nn.LayerNorm(guidance_dim)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:

@@ -106,8 +106,8 @@ class FastCorrelation:
     """The last projection and the correlation with words, without the embedding of a pixel between them.
 
     With the projection `W f + b` of a pixel's features and a word e, `e . (W f + b) = (e W) f + e b`. The length of
-    `W f + b` is that of `R [f ; 1]`, where `[W b] = Q R` with orthonormal columns of Q. R has F + 1 rows at most, not C,
-    and the last one is a constant: R is triangular.
+    `W f + b` is that of `R [f ; 1]`, where `[W b] = Q R` with orthonormal columns of Q. R is triangular and has F + 1
+    rows at most, not C; the last one is a constant.
 
     Args:
         head: the projection, a convolution with kernel 1.

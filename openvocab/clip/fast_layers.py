@@ -170,7 +170,7 @@ def fast_linear(linear: nn.Linear, dtype: torch.dtype, activation: nn.Module | N
     Returns:
         The fast layer.
     """
-    weight, bias = (None if part is None else (part if scale == 1 else scale * part).to(dtype)
+    weight, bias = (None if part is None else (part if scale == 1 else scale * part.double()).to(dtype)
                     for part, scale in zip((linear.weight, linear.bias), scales))
     return FastLinear(weight, bias, activation)
 

@@ -1,9 +1,12 @@
 """What CAT-Seg as a whole promises: words per input, any sizes, no neighbours, clear errors."""
 
+import copy
+
 import pytest
 import torch
 
 from catseg.fast_head import Chunks
+from openvocab.kernels.dispatch import TRITON_INSTALLED
 from openvocab.testing import golden_image
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -118,6 +121,27 @@ def test_fast_path_equals_the_reference(tiny, changes):
             for parameter in model.sem_seg_head.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
     close(answer(fast, item)[0]["sem_seg"], answer(want, item)[0]["sem_seg"])
+
+
+@pytest.mark.skipif(not TRITON_INSTALLED, reason="needs Triton")
+@pytest.mark.parametrize("fast", [True, False])
+def test_kernels_by_name(tiny, fast, monkeypatch):
+    """In Triton's interpreter here, which is slow, and on a GPU where there is one."""
+    item = {"image": image(), "vocabulary": WORDS[:2]}
+    models = [tiny(MODEL__CATSEG__KERNELS=kernels, MODEL__FAST=fast) for kernels in ("eager", "triton")]
+    models[1].load_state_dict(models[0].state_dict())
+    want, got = (answer(model, item)[0]["sem_seg"] for model in models)
+    close(got, want)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    if models[1].device.type == "cpu":
+        with pytest.raises(ValueError, match="^implementation: got 'triton' on device cpu"):
+            answer(models[1], item)
+
+
+def test_a_model_that_has_answered_can_be_copied(tiny):
+    model, item = tiny(), {"image": image(), "vocabulary": WORDS}
+    want = answer(model, item)[0]["sem_seg"]
+    close(answer(copy.deepcopy(model), item)[0]["sem_seg"], want)
 
 
 def test_the_fast_path_follows_the_weights(tiny):
@@ -258,6 +282,7 @@ def test_evaluation_errors(tiny, item, message):
     ({"MODEL__CLIP__INPUT_SIZE": 60}, "INPUT_SIZE: got 60, expected a multiple of 8"),
     ({"MODEL__CATSEG__TAPS": [1, 5]}, r"taps: got \[5\]"),
     ({"MODEL__CATSEG__HIDDEN_DIM": 30}, "HIDDEN_DIM: got 30"),
+    ({"MODEL__CATSEG__KERNELS": "cuda"}, "KERNELS: got 'cuda', expected one of"),
     ({"MODEL__CATSEG__POOLING_SIZES": [9, 1]}, "POOLING_SIZES: got"),
     ({"MODEL__VOCABULARY__TEMPLATES": "all"}, "expected one of .*imagenet"),
     ({"MODEL__CLIP__FINETUNE": "lora"}, "'lora', expected one of"),

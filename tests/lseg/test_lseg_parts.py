@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from lseg.dpt_decoder import DPTDecoder, FusionBlock
+from lseg.fast_stages import FastCorrelation
 from lseg.image_encoder import Readout, Reassemble
 from lseg.multi_scale import MultiScale, crop_origins, multi_scale_scores
 from lseg.pixel_text import correlation, normalize_pixels
@@ -56,6 +58,21 @@ def test_templates_are_averaged_and_normalised():
     pixels = normalize_pixels(torch.tensor([[[1.0]], [[1.0]]]))
     text = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     assert correlation(pixels, text).item() == pytest.approx(1 / 0.07)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("features", "joint"), [(6, 16), (6, 7), (6, 6), (12, 8)])
+@torch.no_grad()
+def test_correlation_without_embeddings(dtype, features, joint):
+    torch.manual_seed(0)
+    head = nn.Conv2d(features, joint, 1)
+    exact = torch.float64 if dtype == torch.float64 else torch.float32
+    maps, text = torch.randn(features, 90, 91).to(dtype), F.normalize(torch.randn(5, 3, joint), dim=-1)
+    want = correlation(normalize_pixels(head.double()(maps.double())), text.double())
+    got = FastCorrelation(head.to(exact), dtype)(maps, text.to(exact))
+    assert got.dtype == exact and got.shape == want.shape
+    error = (got - want).abs() / want.abs().amax(dim=0)  # of a pixel, whose words are all divided by the same length
+    assert float(error.max()) < {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 3e-2}[dtype]
 
 
 @pytest.mark.parametrize(("kind", "extra"), [("depthwise", 0.0), ("bottleneck", 3.0)])
