@@ -14,14 +14,16 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_sem_seg_head
 from torch import Tensor, nn
 
 from catseg.checkpoint import from_released, guess_config
+from catseg.cost_volume import compute_cost
 from catseg.losses import segmentation_loss
+from catseg.pruning import Pruning, competitive_classes
 from openvocab.clip.build import Clip, build_clip
 from openvocab.clip.fast_image_encoder import FastImageEncoder
 from openvocab.clip.finetune import set_trainable
 from openvocab.clip.image_encoder import check_taps
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.inference.sliding_window import make_views, merge_views, pad_to_multiple, resize
-from openvocab.interfaces import ClipFeatures
+from openvocab.interfaces import ClipFeatures, TextFeatures
 from openvocab.kernels.label_map import label_map
 from openvocab.model import OpenVocabularyModel, VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
@@ -50,16 +52,17 @@ class CATSeg(OpenVocabularyModel):
         ignored_pixels: what the loss does with them, "negative" or "masked".
         size_divisibility: pixels; without sliding window an image is padded to a multiple.
         sliding_window: its sizes, or None to evaluate the whole image at once.
+        pruning: approximations of the evaluation.
         output: "sem_seg" for probabilities, "labels" for label maps.
 
     Raises:
-        ValueError: unknown output, or taps that CLIP does not have.
+        ValueError: unknown output, taps that CLIP does not have, or pruning by a global view without windows.
     """
 
     @configurable
     def __init__(self, *, clip: Clip, sem_seg_head: nn.Module, taps: Sequence[int], input_size: int,
                  vocabulary: VocabularyOptions, ignore_label: int, ignored_pixels: str, size_divisibility: int,
-                 sliding_window: SlidingWindow | None, output: str):
+                 sliding_window: SlidingWindow | None, pruning: Pruning, output: str):
         super().__init__(vocabulary, ignore_label, output)
         check_taps(taps, clip.spec)
         self.clip = clip
@@ -69,6 +72,10 @@ class CATSeg(OpenVocabularyModel):
         self.ignored_pixels = ignored_pixels
         self.size_divisibility = size_divisibility
         self.sliding_window = sliding_window
+        if pruning.per_pixel and sliding_window is None:
+            raise ValueError(f"PER_PIXEL: got {pruning.per_pixel} without TEST.SLIDING_WINDOW, expected 0: there are no "
+                             "windows (MODEL.CATSEG.PRUNING)")
+        self.pruning = pruning
         self._fast_visual = FastImageEncoder()
 
     @classmethod
@@ -104,6 +111,7 @@ class CATSeg(OpenVocabularyModel):
             "ignored_pixels": cfg.MODEL.CATSEG.IGNORED_PIXELS,
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
             "sliding_window": SlidingWindow(window.SIZE, window.KERNEL, window.STRIDE) if window.ENABLED else None,
+            "pruning": Pruning.from_config(cfg),
             "output": cfg.TEST.OUTPUT,
         }
 
@@ -148,10 +156,17 @@ class CATSeg(OpenVocabularyModel):
         results = {}
         for vocabulary in dict.fromkeys(vocabularies):
             members = [index for index, own in enumerate(vocabularies) if own == vocabulary]
-            rows = [index * count + view for index in members for view in range(count)]
-            chosen = ClipFeatures(features.dense[rows], tuple(tap[rows] for tap in features.taps))
-            logits = self.sem_seg_head(chosen, self.clip.text(vocabulary, self.vocabulary.templates))
-            results |= zip(members, map(self.merge_logits, logits.split(count)))
+            text = self.clip.text(vocabulary, self.vocabulary.templates)
+            if self.pruning:
+                for index in members:
+                    own = features.select(slice(index * count, (index + 1) * count))
+                    logits, classes = self._pruned_logits(own, text)
+                    maps = self.merge_logits(logits)
+                    results[index] = maps.new_zeros(len(vocabulary), *maps.shape[1:]).index_copy(0, classes, maps)
+            else:
+                rows = [index * count + view for index in members for view in range(count)]
+                logits = self.sem_seg_head(features.select(rows), text)
+                results |= zip(members, map(self.merge_logits, logits.split(count)))
         return [results[index] for index in range(len(images))]
 
     def predict_labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
@@ -168,7 +183,11 @@ class CATSeg(OpenVocabularyModel):
         for image, size, vocabulary in zip(images, sizes, vocabularies):
             features = self.encode_images(self.make_views(image))
             text = self.clip.text(vocabulary, self.vocabulary.templates)
-            logits, index = self.sem_seg_head.logits_of_kept(features, text)
+            if self.pruning:
+                logits, classes = self._pruned_logits(features, text)
+                index = classes.expand(len(logits), -1)
+            else:
+                logits, index = self.sem_seg_head.logits_of_kept(features, text)
             answers.append(label_map(logits, window.kernel, window.size, window.stride, size, index,
                                      self.sem_seg_head.kernels))
         return answers
@@ -216,6 +235,23 @@ class CATSeg(OpenVocabularyModel):
             return logits[0].sigmoid()
         window = self.sliding_window
         return merge_views(resize(logits, (window.kernel, window.kernel)).sigmoid(), window.size, window.stride)
+
+    def _pruned_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor]:
+        """Computes the logits of the classes that the views of one image keep: (V, U, 4H, 4W), and (U,) their numbers.
+
+        A class that is left out has probability 0.
+        """
+        classes = torch.arange(len(text.embeddings), device=self.device)
+        if self.pruning.per_token:
+            similarity = compute_cost(features.dense, text.embeddings.to(features.dense.dtype)).mean(dim=2)
+            classes = competitive_classes(similarity, self.pruning.per_token)
+        if not self.pruning.per_pixel:
+            return self.sem_seg_head(features, TextFeatures(text.embeddings[classes])), classes
+        whole = self.sem_seg_head(features.select(slice(-1, None)), TextFeatures(text.embeddings[classes]))
+        best = competitive_classes(whole, self.pruning.per_pixel)
+        classes = classes[best]
+        windows = self.sem_seg_head(features.select(slice(-1)), TextFeatures(text.embeddings[classes]))
+        return torch.cat([windows, whole[:, best]]), classes
 
     def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Renames the parameters of a released checkpoint; our own pass unchanged. See `catseg.checkpoint`."""

@@ -1,7 +1,9 @@
 """What passes between the stages.
 
-Shape letters: B images, T classes, P templates, C joint CLIP width, H x W feature grid."""
+Shape letters: B images, T classes, P templates, C joint CLIP width, H x W feature grid.
+"""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -17,6 +19,10 @@ class ClipFeatures(NamedTuple):
 
     dense: Tensor
     taps: tuple[Tensor, ...]
+
+    def select(self, rows: Sequence[int] | slice) -> "ClipFeatures":
+        """Chooses images of the batch."""
+        return ClipFeatures(self.dense[rows], tuple(tap[rows] for tap in self.taps))
 
 
 class TextFeatures(NamedTuple):

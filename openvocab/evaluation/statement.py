@@ -35,6 +35,9 @@ def describe_model(cfg: CfgNode) -> dict[str, Any]:
     }
     if "CATSEG" in cfg.MODEL:
         statement["words_kept_per_view"] = cfg.MODEL.CATSEG.MAX_CLASSES or "all"
+        pruning = cfg.MODEL.CATSEG.PRUNING
+        if pruning.PER_TOKEN or pruning.PER_PIXEL:
+            statement["approximation"] = f"pruning per token {pruning.PER_TOKEN}, per pixel {pruning.PER_PIXEL}"
     if "MULTI_SCALE" in cfg.TEST and cfg.TEST.MULTI_SCALE.ENABLED:  # a key of LSeg
         statement["multi_scale"] = dict(cfg.TEST.MULTI_SCALE)
     return statement

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from catseg.fast_head import Chunks
+from catseg.pruning import Pruning
 from openvocab.kernels.dispatch import TRITON_INSTALLED
 from openvocab.testing import golden_image
 from openvocab.vocab.vocabulary import Vocabulary
@@ -136,6 +137,40 @@ def test_kernels_by_name(tiny, fast, monkeypatch):
     if models[1].device.type == "cpu":
         with pytest.raises(ValueError, match="^implementation: got 'triton' on device cpu"):
             answer(models[1], item)
+
+
+@pytest.mark.parametrize(("per_token", "per_pixel"), [(1, 0), (2, 0), (0, 1), (0, 2), (2, 1), (9, 9)])
+@pytest.mark.parametrize("fast", [True, False])
+def test_pruning(tiny, per_token, per_pixel, fast):
+    """What is left is the exact answer for fewer words, labels are those of the probabilities, the rest is 0."""
+    torch.manual_seed(3)
+    model = tiny(TEST__SLIDING_WINDOW__ENABLED=True, MODEL__FAST=fast)
+    words = [f"number {index}" for index in range(12)]
+    item = {"image": image(), "vocabulary": words}
+    exact = answer(model, item)[0]["sem_seg"]
+    model.pruning = Pruning(per_token, per_pixel)
+    got = answer(model, item)[0]["sem_seg"]
+    kept = [number for number, part in enumerate(got) if bool(part.any())]
+    assert 0 < len(kept) <= 12 and (per_token not in (1, 2) or len(kept) < 12)
+    if per_token and not per_pixel:
+        model.pruning = Pruning(0, 0)
+        close(got[kept], answer(model, item | {"vocabulary": [words[number] for number in kept]})[0]["sem_seg"])
+        model.pruning = Pruning(per_token, per_pixel)
+    if len(kept) == 12:
+        close(got, exact)
+    labels = answer(model, item | {"output": "labels"})[0]
+    close(labels["scores"], got.amax(dim=0))
+    assert set(labels["labels"].unique().tolist()) <= set(kept)
+
+
+def test_classes_that_no_window_keeps_do_not_win(tiny):
+    """With all words in the global view, its best ones are exact, and a word that it ranks second nowhere wins nowhere."""
+    model = tiny(TEST__SLIDING_WINDOW__ENABLED=True)
+    item = {"image": image(), "vocabulary": [f"number {index}" for index in range(12)], "output": "labels"}
+    model.pruning = Pruning(0, 12)
+    all_kept = answer(model, item)[0]
+    model.pruning = Pruning(0, 0)
+    close(all_kept, answer(model, item)[0])
 
 
 def test_a_model_that_has_answered_can_be_copied(tiny):
@@ -282,6 +317,8 @@ def test_evaluation_errors(tiny, item, message):
     ({"MODEL__CLIP__INPUT_SIZE": 60}, "INPUT_SIZE: got 60, expected a multiple of 8"),
     ({"MODEL__CATSEG__TAPS": [1, 5]}, r"taps: got \[5\]"),
     ({"MODEL__CATSEG__HIDDEN_DIM": 30}, "HIDDEN_DIM: got 30"),
+    ({"MODEL__CATSEG__PRUNING__PER_TOKEN": -1}, "PER_TOKEN: got -1, expected 0"),
+    ({"MODEL__CATSEG__PRUNING__PER_PIXEL": 1}, "PER_PIXEL: got 1 without TEST.SLIDING_WINDOW"),
     ({"MODEL__CATSEG__KERNELS": "cuda"}, "KERNELS: got 'cuda', expected one of"),
     ({"MODEL__CATSEG__POOLING_SIZES": [9, 1]}, "POOLING_SIZES: got"),
     ({"MODEL__VOCABULARY__TEMPLATES": "all"}, "expected one of .*imagenet"),
