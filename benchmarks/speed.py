@@ -1,35 +1,39 @@
-"""Time of both methods against their yardsticks, in one process: reference, fast path, low precision.
+"""Time and memory of both methods against their yardsticks, in one process: reference, fast path, low precision.
 
     python benchmarks/speed.py --output benchmarks/results/speed_cpu      # writes .csv, .md and .png
 
 CAT-Seg (ViT-B/16, sliding window, a picture of 480 x 640, label map as answer) in units of open_clip's ViT-B/16 image
 encoder on the five 384 x 384 views in float32; LSeg (ViT-L/16 at 480 x 480) in units of timm's bare ViT in float32.
-Random weights, words encoded beforehand. A cell is the least of several runs, the yardstick is timed again beside it.
+Random weights, words encoded beforehand. A cell is the least of several runs; yardsticks are timed again for every
+number of words. Memory is the peak above what was taken before the call. Kernels need a GPU: benchmarks/kernels_gpu.py.
 """
 
 import argparse
-import platform
-import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import open_clip
 import timm
 import torch
-from tables import csv_text, write_table
+from measuring import MemoryPeak, autocast, environment, least_seconds
+from tables import csv_text, markdown_table, write_table
 from torch import nn
 
+from catseg.fast_head import FastHead
 from openvocab.engine.setup import build_cfg, build_model
-from openvocab.interfaces import TextFeatures
+from openvocab.kernels.label_map import label_map
 from openvocab.testing import golden_image, numbered_words
 from openvocab.vocab.vocabulary import Vocabulary
 
 WORDS = (1, 7, 20, 150, 459, 847)
-REFERENCE_WORDS = (1, 7, 20, 150)  # more take minutes
+MANY = 150  # from here on, runs are long enough for one round
+BATCH = 4
+# Of the original's whole forward pass on another machine, in the same yardsticks.
+ORIGINAL = {7: 5.3, 150: 12.1, 847: 15.9}
 # (method, precision, words) -> yardsticks to pass, to aim at; for a machine of two cores with AVX-512.
 BARS = {
     ("catseg_b", "float32", 7): (1.25, 1.15), ("catseg_b", "float32", 150): (6.5, 5.0),
@@ -37,18 +41,20 @@ BARS = {
     ("catseg_b", "bfloat16", 150): (2.8, 2.2), ("catseg_b", "bfloat16", 847): (4.5, 3.2),
     ("lseg_l16", "float32", 150): (1.25, 1.15), ("lseg_l16", "bfloat16", 150): (0.5, 0.42),
 }  # fmt: skip
+TEXT_BAR = 0.2  # of the time with all words padded to the whole context
 
 
 class Row(NamedTuple):
-    """One cell: seconds of a whole call, the yardstick, and the share of the label map that is as in float32."""
+    """One cell: seconds and MiB of a whole call, the yardstick, and the share of labels that are as in float32."""
 
     method: str
     path: str
     precision: str
     words: int
+    images: int
     seconds: float
     yardstick: float
-    stages: str
+    memory: float
     agreement: float
 
     @property
@@ -59,56 +65,47 @@ class Row(NamedTuple):
     @property
     def verdict(self) -> str:
         """The bars and which of them are met, on the fast path."""
-        bars = BARS.get((self.method, self.precision, self.words)) if self.path == "fast" else None
+        key = (self.method, self.precision, self.words)
+        bars = BARS.get(key) if self.path == "fast" and self.images == 1 else None
         if bars is None:
             return ""
         word = "aim" if self.ratio <= bars[1] else "pass" if self.ratio <= bars[0] else "MISS"
         return f"{word} ({bars[0]} / {bars[1]})"
 
-
-def least_seconds(call: Callable[[], object], rounds: int) -> float:
-    """Times a call `rounds` times after one that is not timed; returns the least."""
-    call()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    def shown(self) -> dict[str, str]:
+        """Formats the columns of the table."""
+        return {"method": self.method, "path": self.path, "precision": self.precision, "words": str(self.words),
+                "images": str(self.images), "seconds": f"{self.seconds:.2f}", "yardstick [s]": f"{self.yardstick:.2f}",
+                "in yardsticks": f"{self.ratio:.2f}", "pass / aim": self.verdict, "memory [MiB]": f"{self.memory:.0f}",
+                "labels as in float32": f"{100 * self.agreement:.2f} %"}  # fmt: skip
 
 
-def autocast(precision: str) -> AbstractContextManager:
-    """Gives the context of a precision."""
-    return nullcontext() if precision == "float32" else torch.autocast("cpu", dtype=getattr(torch, precision))
-
-
-def yardstick(method: str, size: int) -> Callable[[], object]:
+def yardstick(method: str) -> Callable[[], object]:
     """Builds the encoder that a method is compared with, and its input."""
-    if method.startswith("catseg"):
+    if method == "catseg_b":
         clip = open_clip.create_model("ViT-B-16-quickgelu", force_image_size=384).eval()
         views = torch.randn(5, 3, 384, 384)
         return lambda: clip.encode_image(views)
-    vit = timm.create_model("vit_large_patch16_384", img_size=size).eval()
-    pixels = torch.randn(1, 3, size, size)
+    vit = timm.create_model("vit_large_patch16_384", img_size=480).eval()
+    pixels = torch.randn(1, 3, 480, 480)
     return lambda: vit.forward_features(pixels)
 
 
-def stages_of(model: nn.Module, image: torch.Tensor, words: Vocabulary, precision: str) -> str:
-    """Times the stages of the fast path one by one."""
-    if hasattr(model, "clip"):
-        views, text = model.make_views(image), model.clip.text(words, model.vocabulary.templates)
-        with autocast(precision):
-            features = model.encode_images(views)
-            encode = least_seconds(lambda: model.encode_images(views), 1)
-            head = least_seconds(lambda: model.sem_seg_head.logits_of_kept(features, text), 1)
-        return f"image encoder {encode:.2f}; head {head:.2f}"
-    with autocast(precision):
-        encoder, _ = model._fast_stages.stages(model.backbone, model.sem_seg_head.decoder, "cpu")
-        pixels, text = model.pixel_embeddings(image[None]), TextFeatures(model.text_embeddings(words))
-        whole = least_seconds(lambda: model.pixel_embeddings(image[None]), 1)
-        compare = least_seconds(lambda: model.sem_seg_head.word_maps(pixels[0], text), 1)
-    encode = least_seconds(lambda: encoder(image[None].float()), 1)
-    return f"image encoder {encode:.2f}; decoder {whole - encode:.2f}; words {compare:.2f}"
+def picture(method: str) -> torch.Tensor:
+    """Draws the picture that a method is measured with: (3, h, w) uint8."""
+    return golden_image(480, 640 if method == "catseg_b" else 480)
+
+
+def vocabulary(count: int) -> Vocabulary:
+    """Makes a vocabulary of any size."""
+    return Vocabulary.from_words(numbered_words(count))
+
+
+def build(method: str, fast: bool) -> nn.Module:
+    """Builds a model with the random weights of seed 0."""
+    torch.manual_seed(0)
+    return build_model(build_cfg(method, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read", "TEST.OUTPUT", "labels",
+                                          "MODEL.FAST", str(fast)])).eval()  # fmt: skip
 
 
 def measure(method: str, words: list[int], rounds: int) -> Iterator[Row]:
@@ -117,82 +114,142 @@ def measure(method: str, words: list[int], rounds: int) -> Iterator[Row]:
     Args:
         method: "catseg_b" or "lseg_l16".
         words: numbers of words.
-        rounds: runs of each cell.
+        rounds: runs of each cell with fewer than `MANY` words.
 
     Yields:
-        A row per path, precision and number of words.
+        A row per path, precision and number of words; one more where `BATCH` images go into one call.
     """
-    image = golden_image(480, 640) if method.startswith("catseg") else golden_image(480, 480)
-    unit = yardstick(method, 480)
-    torch.manual_seed(0)
-    models = {}
-    for path in ("reference", "fast"):
-        cfg = build_cfg(method, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read", "TEST.OUTPUT", "labels",
-                                 "MODEL.FAST", str(path == "fast")])  # fmt: skip
-        models[path] = build_model(cfg).eval()
+    image, unit = picture(method), yardstick(method)
+    models = {"reference": build(method, False), "fast": build(method, True)}
     models["fast"].load_state_dict(models["reference"].state_dict())
+    unit()
     for count in words:
-        vocabulary = Vocabulary.from_words(numbered_words(count))
-        exact = None
-        for path, precision in (("fast", "float32"), ("fast", "bfloat16"), ("reference", "float32")):
-            if path == "reference" and count not in REFERENCE_WORDS:
-                continue
-            model = models[path]
-            request = [{"image": image, "vocabulary": vocabulary}]
-
-            def call(model=model, request=request, precision=precision):
-                with autocast(precision):
-                    return model(request)[0]["labels"]
-
-            labels = call()
+        unit_seconds, exact, names = least_seconds(2, unit), None, vocabulary(count)
+        for path, precision, images in _cells(method, count):
+            request = [{"image": image, "vocabulary": names}] * images
+            with autocast(precision):
+                models[path].text_encoder(names, models[path].vocabulary.templates)
+                with MemoryPeak() as peak:
+                    start = time.perf_counter()
+                    labels = models[path](request)[0]["labels"]
+                    seconds = time.perf_counter() - start
+                if path == "fast" and images == 1:  # the first call was a warm-up
+                    seconds = least_seconds(rounds if count < MANY else 1, models[path], request)
             exact = labels if exact is None else exact
-            seconds = least_seconds(call, rounds if count < 150 else 1)
-            unit_seconds = least_seconds(unit, 2)
-            stages = stages_of(model, image, vocabulary, precision) if path == "fast" else ""
-            yield Row(method, path, precision, count, seconds, unit_seconds, stages,
+            yield Row(method, path, precision, count, images, seconds, unit_seconds, peak.mib,
                       float((labels == exact).float().mean()))
 
 
-def environment() -> dict[str, str]:
-    """Says where the figures come from."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    flags = next((line for line in info.read_text().splitlines() if line.startswith("flags")), "").split()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False,
-                            cwd=Path(__file__).parent).stdout.strip()  # fmt: skip
-    return {
-        "processor": names[0] if names else platform.processor(), "cores": str(len(names)),
-        "threads": str(torch.get_num_threads()), "avx512": str("avx512f" in flags),
-        "avx512_bf16": str("avx512_bf16" in flags), "amx": str("amx_bf16" in flags), "torch": torch.__version__,
-        "python": platform.python_version(), "commit": commit,
-    }  # fmt: skip
+def _cells(method: str, count: int) -> list[tuple[str, str, int]]:
+    """Lists paths, precisions and images per call; the exact fast path is the first one."""
+    cells = [("fast", "float32", 1), ("fast", "bfloat16", 1)]
+    if method == "catseg_b" or count in (7, 150):  # LSeg's reference hardly depends on the number of words
+        cells.append(("reference", "float32", 1))
+    if count == 7:
+        cells += [("fast", "float32", BATCH), ("fast", "bfloat16", BATCH)]
+    return cells
 
 
-def markdown(rows: list[Row], where: dict[str, str]) -> str:
-    """Formats the rows as one table, with the machine below."""
-    lines = [["method", "path", "precision", "words", "seconds", "yardstick [s]", "in yardsticks", "pass / aim",
-              "label map as in float32", "stages [s]"], ["---"] * 10]  # fmt: skip
-    lines += [[row.method, row.path, row.precision, str(row.words), f"{row.seconds:.2f}", f"{row.yardstick:.2f}",
-               f"{row.ratio:.2f}", row.verdict, f"{100 * row.agreement:.2f} %", row.stages] for row in rows]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return table + "\n" + ", ".join(f"{name}: {value}" for name, value in where.items()) + "\n"
+class TimedHead(FastHead):
+    """The head with a stopwatch at each of its stages.
+
+    Attributes:
+        seconds: per stage.
+    """
+
+    def __init__(self, head: nn.Module, dtype: torch.dtype):
+        super().__init__(head, dtype)
+        self.seconds = Counter()
+
+    def _timed(self, stage: str, call: Callable[..., object], *args: object) -> object:
+        start = time.perf_counter()
+        answer = call(*args)
+        self.seconds[stage] += time.perf_counter() - start
+        return answer
+
+    def _embedded(self, *args):
+        return self._timed("cost embedding", super()._embedded, *args)
+
+    def _swin(self, *args):
+        return self._timed("spatial aggregation", super()._swin, *args)
+
+    def _mix_classes(self, *args):
+        return self._timed("class aggregation", super()._mix_classes, *args)
+
+    def _decode(self, *args):
+        return self._timed("decoder", super()._decode, *args)
+
+
+def catseg_stages(words: list[int]) -> Iterator[dict[str, str]]:
+    """Times the stages of CAT-Seg's fast path, in seconds.
+
+    Args:
+        words: numbers of words.
+
+    Yields:
+        A row per number of words and precision.
+    """
+    model, image = build("catseg_b", True), picture("catseg_b")
+    window = model.sliding_window
+    for precision in ("float32", "bfloat16"):
+        head = TimedHead(model.sem_seg_head, getattr(torch, precision))
+        with autocast(precision):
+            views = model.make_views(image)
+            features = model.encode_images(views)
+            encoder = least_seconds(1, model.encode_images, views)
+        for count in words:
+            text = model.clip.text(vocabulary(count), model.vocabulary.templates).embeddings
+            head.seconds.clear()
+            start = time.perf_counter()
+            logits, index = head(features, text)
+            whole = time.perf_counter() - start
+            label = least_seconds(1, label_map, logits, window.kernel, window.size, window.stride, image.shape[-2:],
+                                  index)  # fmt: skip
+            seconds = {"image encoder": encoder, **head.seconds,
+                       "cost volume, guidance": whole - sum(head.seconds.values()), "label map": label}  # fmt: skip
+            yield {"precision": precision, "words": str(count)} | {
+                name: f"{value:.2f}" for name, value in seconds.items()}
+
+
+def text_encoding(count: int) -> dict[str, str]:
+    """Times the encoding of words, each in one template, against open_clip's with every text padded to 77 tokens."""
+    model, names = build("catseg_b", True), vocabulary(count)
+    templates = model.vocabulary.templates
+    clip = open_clip.create_model("ViT-B-16-quickgelu").eval()
+    tokens = open_clip.get_tokenizer("ViT-B-16-quickgelu")(
+        [template.format(*channel) for channel in names.texts() for template in templates])
+    padded = least_seconds(1, lambda: [clip.encode_text(part) for part in tokens.split(256)])
+    own = least_seconds(1, model.clip.text, names, templates)
+    again = least_seconds(1, model.clip.text, names, templates)
+    share = own / padded
+    return {"words": str(count), "seconds": f"{own:.2f}", "padded to 77 tokens [s]": f"{padded:.2f}",
+            "share": f"{share:.3f}", "pass": f"{'pass' if share <= TEXT_BAR else 'MISS'} ({TEXT_BAR})",
+            "second time [s]": f"{again:.4f}"}  # fmt: skip
 
 
 def plot(rows: list[Row], path: Path, where: dict[str, str]) -> None:
     """Draws time in yardsticks over the number of words."""
     import matplotlib.pyplot as plt
 
+    rows = [row for row in rows if row.images == 1]
+    titles = {"catseg_b": "CAT-Seg ViT-B/16, 480 x 640, sliding window", "lseg_l16": "LSeg ViT-L/16, 480 x 480"}
+    units = {"catseg_b": "CLIP's image encoder in float32", "lseg_l16": "bare ViT in float32"}
     methods = list(dict.fromkeys(row.method for row in rows))
-    figure, axes = plt.subplots(1, len(methods), figsize=(6 * len(methods), 4), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(methods), figsize=(5.6 * len(methods), 4), squeeze=False, layout="constrained")
     for axis, method in zip(axes[0], methods):
-        for style in dict.fromkeys((row.path, row.precision) for row in rows):
-            own = [row for row in rows if row.method == method and (row.path, row.precision) == style]
-            axis.plot([row.words for row in own], [row.ratio for row in own], marker="o", label=" ".join(style))
+        for path_, precision, color in (("reference", "float32", "0.5"), ("fast", "float32", "tab:blue"),
+                                        ("fast", "bfloat16", "tab:orange")):  # fmt: skip
+            own = [row for row in rows if (row.method, row.path, row.precision) == (method, path_, precision)]
+            axis.plot([row.words for row in own], [row.ratio for row in own], "o-", color=color,
+                      label=f"{path_}, {precision}")  # fmt: skip
         if method == "catseg_b":
-            axis.plot((7, 150, 847), (5.3, 12.1, 15.9), "k--", label="original (measured on another machine)")
-        axis.set(xscale="log", yscale="log", title=method, xlabel="words", ylabel="time / bare image encoder")
-        axis.grid(alpha=0.3, which="both")
-        axis.legend()
+            axis.plot(list(ORIGINAL), list(ORIGINAL.values()), "k--", label="original (another machine)")
+        axis.set(xscale="log", yscale="log", title=titles[method], xlabel="words", ylabel=f"time / {units[method]}")
+        axis.set_xticks(WORDS, [str(count) for count in WORDS])
+        axis.set_yticks((0.5, 1, 2, 5, 10, 20), ("0.5", "1", "2", "5", "10", "20"))
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
     figure.suptitle(f"{where['processor']}, {where['threads']} threads, torch {where['torch']}", fontsize=9)
     figure.savefig(path, dpi=110)
 
@@ -205,18 +262,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True, help="path without suffix")
     args = parser.parse_args(arguments)
-    rows, where = [], environment()
+    rows, where, start = [], environment(), time.perf_counter()
     print(", ".join(f"{name}: {value}" for name, value in where.items()), flush=True)
     with torch.inference_mode():
         for method in args.methods:
             for row in measure(method, args.words, args.rounds):
                 rows.append(row)
-                print(f"{row.method:9} {row.path:9} {row.precision:8} {row.words:4} words {row.seconds:7.2f} s "
-                      f"{row.ratio:6.2f} y  {row.verdict:18} same labels {100 * row.agreement:6.2f} %  {row.stages}",
-                      flush=True)
+                print(" ".join(f"{value:>9}" for value in row.shown().values()), flush=True)
+        stages = list(catseg_stages([count for count in (7, 150, 847) if count in args.words]))
+        text = text_encoding(max(args.words))
+    parts = [("Time and memory", [row.shown() for row in rows]), ("Stages of CAT-Seg's fast path, in seconds", stages),
+             ("Encoding words", [text])]  # fmt: skip
+    report = "".join(f"## {title}\n\n{markdown_table(table)}\n" for title, table in parts if table)
+    report += ", ".join(f"{name}: {value}" for name, value in where.items())
+    report += f"; all of it in {(time.perf_counter() - start) / 60:.0f} min\n"
+    print("\n" + report)
     table = csv_text([row._asdict() | {"ratio": f"{row.ratio:.3f}", "verdict": row.verdict} | where for row in rows])
     write_table(args.output.with_suffix(".csv"), table)
-    write_table(args.output.with_suffix(".md"), markdown(rows, where))
+    write_table(args.output.with_suffix(".md"), "# Speed on a CPU, by `make bench`\n\n" + report)
     plot(rows, args.output.with_suffix(".png"), where)
     return 0
 

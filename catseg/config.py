@@ -15,8 +15,8 @@ def add_catseg_config(cfg: CN) -> None:
     cfg.MODEL.CATSEG.TEST_POOLING_SIZES = [1, 1]  # the same at evaluation
     cfg.MODEL.CATSEG.PAD_LEN = 256  # class aggregation acts as if padded to this many classes; 0 = no padding
     cfg.MODEL.CATSEG.MAX_CLASSES = 256  # classes that an image (a view) keeps, the most similar ones; 0 = all
-    # Approximations of the evaluation, 0 = off. An image keeps the classes that are among the PER_TOKEN most similar ones
-    # at any token of any view; its windows those among the PER_PIXEL most probable ones at any pixel of the global view.
+    # Approximations of the evaluation, 0 = off: an image keeps the classes among the PER_TOKEN most similar ones at any
+    # token of any view; its windows those among the PER_PIXEL most probable ones at any pixel of the global view.
     cfg.MODEL.CATSEG.PRUNING = type(cfg)()
     cfg.MODEL.CATSEG.PRUNING.PER_TOKEN = 0
     cfg.MODEL.CATSEG.PRUNING.PER_PIXEL = 0

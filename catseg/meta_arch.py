@@ -73,8 +73,8 @@ class CATSeg(OpenVocabularyModel):
         self.size_divisibility = size_divisibility
         self.sliding_window = sliding_window
         if pruning.per_pixel and sliding_window is None:
-            raise ValueError(f"PER_PIXEL: got {pruning.per_pixel} without TEST.SLIDING_WINDOW, expected 0: there are no "
-                             "windows (MODEL.CATSEG.PRUNING)")
+            raise ValueError(f"PER_PIXEL: got {pruning.per_pixel} without TEST.SLIDING_WINDOW, expected 0: there are "
+                             "no windows (MODEL.CATSEG.PRUNING)")
         self.pruning = pruning
         self._fast_visual = FastImageEncoder()
 

@@ -163,8 +163,8 @@ def test_pruning(tiny, per_token, per_pixel, fast):
     assert set(labels["labels"].unique().tolist()) <= set(kept)
 
 
-def test_classes_that_no_window_keeps_do_not_win(tiny):
-    """With all words in the global view, its best ones are exact, and a word that it ranks second nowhere wins nowhere."""
+def test_pruning_nothing(tiny):
+    """Pruning that keeps all words is exact."""
     model = tiny(TEST__SLIDING_WINDOW__ENABLED=True)
     item = {"image": image(), "vocabulary": [f"number {index}" for index in range(12)], "output": "labels"}
     model.pruning = Pruning(0, 12)
