@@ -5,8 +5,8 @@
     python benchmarks/agreement.py --scenes 8 --precisions float32 float16 --no-approximations --output float16.csv
 
 The small models that ship with the repository, all 135 words, the first scenes of emojiscapes_mini_test, CAT-Seg with
-its sliding window. The seconds are the mean per scene on this machine, words encoded beforehand; float16 is slow on a CPU,
-which has no instructions for it.
+its sliding window. The seconds are the mean per scene on this machine, words encoded beforehand; float16 is slow on a
+CPU, which has no instructions for it.
 """
 
 import argparse

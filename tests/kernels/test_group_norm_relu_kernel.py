@@ -58,9 +58,9 @@ def test_several_steps_per_channel(device):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("classes", [
-    1, 2, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (257,))])
+    1, 2, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (255, 256, 257, 847))])
 def test_kernel_classes(device, classes):
-    """Slices are places of the grid only, so many of them are slow in the interpreter and show little.
+    """Slices are places of the grid only; many of them are slow in the interpreter.
 
     Groups of 32 elements: among many groups of three, some have hardly any variance, and gradients full of rounding.
     """

@@ -86,7 +86,7 @@ def test_dtype_of_the_scores(device):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("implementation", ["eager", "triton"])
-@pytest.mark.parametrize("classes", [1, 17, *(pytest.param(n, marks=pytest.mark.slow) for n in (257,))])
+@pytest.mark.parametrize("classes", [1, 17, *(pytest.param(n, marks=pytest.mark.slow) for n in (255, 256, 257, 847))])
 def test_label_map(device, implementation, classes):
     """More classes than one chunk: the running maximum goes on."""
     layout, size = ((4, 8, 12, 4), (9, 14)) if device == "cpu" else (REAL, (480, 640))

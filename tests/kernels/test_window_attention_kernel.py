@@ -81,9 +81,9 @@ def test_kernel_dtypes(device, dtype):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("classes", [
-    1, 2, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (257,))])
+    1, 2, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (255, 256, 257, 847))])
 def test_kernel_classes(device, classes):
-    """Slices are places of the grid only, so many of them are slow in the interpreter and show little."""
+    """Slices are places of the grid only; many of them are slow in the interpreter."""
     sizes, window = ((1, classes, 2, 2, 3), 2) if device == "cpu" else ((1, classes, 24, 24, 128), 12)
     joint = draw(*sizes, device)[0]
     check_kernel(partial(plain, heads=1, window=window, shift=window // 2), [joint], torch.float32)
