@@ -1,5 +1,6 @@
 """What the benchmarks share: timing, precision, and where figures come from."""
 
+import ctypes
 import platform
 import subprocess
 import time
@@ -26,7 +27,7 @@ def autocast(precision: str) -> AbstractContextManager:
 
 
 class MemoryPeak:
-    """Measures the peak of this process's memory within a `with` block, above what it held before. Linux only.
+    """Measures the peak of this process's memory within a `with` block, above what it held before. Linux with glibc only.
 
     Attributes:
         mib: after the block; NaN on other systems.
@@ -35,6 +36,7 @@ class MemoryPeak:
     def __enter__(self) -> "MemoryPeak":
         self.mib, self._before = float("nan"), None
         if Path("/proc/self/clear_refs").exists():
+            ctypes.CDLL(None).malloc_trim(0)  # or what was freed before would hide what is taken now
             self._before = resident("VmRSS")
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
         return self

@@ -8,7 +8,7 @@ Shape letters: D hidden width, G guidance width, H x W grid.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from catseg.class_aggregation import ClassAggregation
 from catseg.decoder import UpBlock
@@ -84,6 +84,29 @@ class ComposedUpBlock:
         """Gives what is added to every class: (B, guidance_dim, 2H, 2W) to (B, out_dim, 2H, 2W)."""
         return (F.conv2d(guidance, self.guidance, padding=1) + self.bias_map).contiguous(
             memory_format=torch.channels_last)
+
+
+class ComposedOutput:
+    """The last convolution, from many channels to one: a product with its nine taps, and a sum of nine shifted maps.
+
+    Args:
+        conv: kernel 3, padding 1, one output channel.
+        dtype: that the product is computed in; the sum is float32 at least.
+    """
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype):
+        self.taps = FastLinear(conv.weight[0].flatten(1).T.to(dtype), None)
+        self.bias = conv.bias.detach().to(torch.promote_types(dtype, torch.float32))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Convolves (m, C, H, W), channels last in memory, to (m, H, W)."""
+        height, width = x.shape[-2:]
+        maps = self.taps(x.permute(0, 2, 3, 1)).permute(3, 0, 1, 2).to(self.bias.dtype)
+        out = maps.new_zeros(len(x), height + 2, width + 2)  # pixel p meets tap a at p - a + 1
+        for tap, part in enumerate(maps):
+            row, column = 2 - tap // 3, 2 - tap % 3
+            out[:, row:row + height, column:column + width] += part
+        return out[:, 1:-1, 1:-1] + self.bias
 
 
 def compose_up(up: Tensor, conv: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catseg.composed import ComposedClassAggregation, ComposedSwinBlock, ComposedUpBlock
+from catseg.composed import ComposedClassAggregation, ComposedOutput, ComposedSwinBlock, ComposedUpBlock
 from catseg.cost_volume import KeptClasses, compute_cost, keep_most_similar
 from openvocab.clip.fast_layers import FastLinear, attend, fast_copy
 from openvocab.interfaces import ClipFeatures
@@ -63,6 +63,7 @@ class FastHead:
         self.stages = [
             ComposedUpBlock(stage, copied, (factor * grid[0], factor * grid[1]))
             for stage, copied, factor in zip(head.decoder.up, fast.decoder.up, (1, 2))]
+        self.output = ComposedOutput(head.decoder.head, dtype)
         embedding = head.cost_embedding
         self.embed = FastLinear(embedding.weight.flatten(1).to(dtype), embedding.bias.to(dtype))
 
@@ -102,7 +103,7 @@ class FastHead:
                 part.copy_(y.view_as(part))
             self._mix_classes(x, classes, text_guidance, chunks.tokens)
         shared = [stage.project_guidance(maps) for stage, maps in zip(self.stages, head.decoder.guidance(taps))]
-        logits = [self._decode(part, shared, exact) for part in _slices(x, chunks.decoded)]
+        logits = [self._decode(part, shared) for part in _slices(x, chunks.decoded)]
         return torch.cat(logits, dim=1), kept.index
 
     def _embedded(self, kept: KeptClasses, chunks: Chunks) -> Tensor:
@@ -149,14 +150,14 @@ class FastHead:
                                 attention.heads, copies, attention.kernels).add_(part)
             part.add_(y.add_(layer.mlp(layer.norm2(y))))
 
-    def _decode(self, x: Tensor, shared: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    def _decode(self, x: Tensor, shared: Sequence[Tensor]) -> Tensor:
         """Decodes (V, k, H * W, D) to logits (V, k, 4H, 4W)."""
         y = x.flatten(0, 1).unflatten(1, self.head.grid).permute(0, 3, 1, 2)  # channels last, as it lies in memory
         for composed, maps in zip(self.stages, shared):
             stage = composed.stage
             y = F.conv_transpose2d(y, composed.weight, stride=2, padding=1)
             y = stage.norm2(stage.conv2(stage.norm1(y, maps)))
-        return self.head.decoder.head(y)[:, 0].to(dtype).unflatten(0, x.shape[:2])
+        return self.output(y).unflatten(0, x.shape[:2])
 
 
 def _slices(x: Tensor, count: int) -> Sequence[Tensor]:
