@@ -19,6 +19,7 @@ from statistics import median
 from typing import NamedTuple
 
 import torch
+from detectron2.config import CfgNode
 from measuring import autocast, environment
 from tables import csv_text, write_table
 from torch import nn
@@ -94,7 +95,7 @@ def measure(name: str, variants: Sequence[Variant], scenes: int) -> Iterator[dic
                "seconds": f"{median(seconds[variant]):.3f}"}  # fmt: skip
 
 
-def _with_pruning(cfg, model: nn.Module, variant: Variant) -> nn.Module:
+def _with_pruning(cfg: CfgNode, model: nn.Module, variant: Variant) -> nn.Module:
     """Builds a model of the same weights and words, with the approximations of a variant."""
     twin = build_model(cfg).eval()
     twin.load_state_dict(model.state_dict())

@@ -27,7 +27,7 @@ def autocast(precision: str) -> AbstractContextManager:
 
 
 class MemoryPeak:
-    """Measures the peak of this process's memory within a `with` block, above what it held before. Linux with glibc only.
+    """Measures the peak of this process's memory within a `with` block, above what it held before; Linux with glibc.
 
     Attributes:
         mib: after the block; NaN on other systems.

@@ -74,8 +74,7 @@ class ComposedUpBlock:
 
     def __init__(self, stage: UpBlock, fast: UpBlock, grid: tuple[int, int]):
         own, guidance = stage.conv1.weight.tensor_split([stage.up_dim], dim=1)
-        flat = stage.up.bias[None, :, None, None].expand(-1, -1, 2 * grid[0], 2 * grid[1])
-        composed = (compose_up(stage.up.weight, own), F.conv2d(flat, own, padding=1), guidance)
+        composed = (compose_up(stage.up.weight, own), up_bias(stage.up, own, grid), guidance)
         self.stage = fast
         self.weight, self.bias_map, self.guidance = (
             part.to(fast.up.weight.dtype, memory_format=torch.channels_last) for part in composed)
@@ -84,6 +83,28 @@ class ComposedUpBlock:
         """Gives what is added to every class: (B, guidance_dim, 2H, 2W) to (B, out_dim, 2H, 2W)."""
         return (F.conv2d(guidance, self.guidance, padding=1) + self.bias_map).contiguous(
             memory_format=torch.channels_last)
+
+
+class ComposedGuidance:
+    """What prepares a tapped CLIP block for a decoder stage: a transposed convolution and a 3x3 one, as one.
+
+    Args:
+        up: kernel and stride f.
+        project: kernel 3, padding 1.
+        grid: of the tap, H and W.
+        dtype: that is computed in.
+    """
+
+    def __init__(self, up: nn.ConvTranspose2d, project: nn.Conv2d, grid: tuple[int, int], dtype: torch.dtype):
+        self.factor = up.stride[0]
+        self.weight = compose_up(up.weight, project.weight).to(dtype, memory_format=torch.channels_last)
+        bias_map = up_bias(up, project.weight, grid) + project.bias[:, None, None]
+        self.bias_map = bias_map.to(dtype, memory_format=torch.channels_last)
+
+    def __call__(self, tap: Tensor) -> Tensor:
+        """Maps (B, tap_dim, H, W) to (B, guidance_proj_dim, fH, fW)."""
+        tap = tap.contiguous(memory_format=torch.channels_last)
+        return F.relu(F.conv_transpose2d(tap, self.weight, stride=self.factor, padding=1) + self.bias_map)
 
 
 class ComposedOutput:
@@ -109,21 +130,37 @@ class ComposedOutput:
         return out[:, 1:-1, 1:-1] + self.bias
 
 
-def compose_up(up: Tensor, conv: Tensor) -> Tensor:
-    """Composes ConvTranspose2d(kernel 2, stride 2) with a 3x3 convolution of padding 1.
-
-    Pixel i of the input reaches pixel 2i + a after the first layer (a = 0, 1), and 2i + a - d + 1 after the second
-    (d = 0..2): tap a - d + 2 of a transposed convolution with kernel 4, stride 2 and padding 1.
+def up_bias(up: nn.ConvTranspose2d, conv: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Gives what the bias of a transposed convolution becomes after a 3x3 convolution, which pads with zeros.
 
     Args:
-        up: (in, middle, 2, 2).
+        up: kernel and stride f.
+        conv: (out, middle, 3, 3).
+        grid: H and W before.
+
+    Returns:
+        (1, out, fH, fW); it differs at the border.
+    """
+    factor = up.stride[0]
+    return F.conv2d(up.bias[None, :, None, None].expand(-1, -1, factor * grid[0], factor * grid[1]), conv, padding=1)
+
+
+def compose_up(up: Tensor, conv: Tensor) -> Tensor:
+    """Composes ConvTranspose2d(kernel f, stride f) with a 3x3 convolution of padding 1.
+
+    Pixel i of the input reaches pixel f i + a after the first layer (a < f), and f i + a - d + 1 after the second
+    (d = 0..2): tap a - d + 2 of a transposed convolution with kernel f + 2, stride f and padding 1.
+
+    Args:
+        up: (in, middle, f, f).
         conv: (out, middle, 3, 3).
 
     Returns:
-        (in, out, 4, 4).
+        (in, out, f + 2, f + 2).
     """
-    composed = up.new_zeros(up.shape[0], conv.shape[0], 4, 4)
-    for a in range(2):
-        for b in range(2):
+    factor = up.shape[-1]
+    composed = up.new_zeros(up.shape[0], conv.shape[0], factor + 2, factor + 2)
+    for a in range(factor):
+        for b in range(factor):
             composed[:, :, a:a + 3, b:b + 3] += torch.einsum("im,omde->iode", up[:, :, a, b], conv.flip(2, 3))
     return composed

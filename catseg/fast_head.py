@@ -14,7 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catseg.composed import ComposedClassAggregation, ComposedOutput, ComposedSwinBlock, ComposedUpBlock
+from catseg.composed import (
+    ComposedClassAggregation,
+    ComposedGuidance,
+    ComposedOutput,
+    ComposedSwinBlock,
+    ComposedUpBlock,
+)
 from catseg.cost_volume import KeptClasses, compute_cost, keep_most_similar
 from openvocab.clip.fast_layers import FastLinear, attend, fast_copy
 from openvocab.interfaces import ClipFeatures
@@ -63,6 +69,9 @@ class FastHead:
         self.stages = [
             ComposedUpBlock(stage, copied, (factor * grid[0], factor * grid[1]))
             for stage, copied, factor in zip(head.decoder.up, fast.decoder.up, (1, 2))]
+        self.guides = [
+            ComposedGuidance(up, project, grid, dtype)
+            for up, project in zip(head.decoder.tap_upsample, head.decoder.guidance_projection)]
         self.output = ComposedOutput(head.decoder.head, dtype)
         embedding = head.cost_embedding
         self.embed = FastLinear(embedding.weight.flatten(1).to(dtype), embedding.bias.to(dtype))
@@ -102,7 +111,7 @@ class FastHead:
                     y = self._swin(y, block, share)
                 part.copy_(y.view_as(part))
             self._mix_classes(x, classes, text_guidance, chunks.tokens)
-        shared = [stage.project_guidance(maps) for stage, maps in zip(self.stages, head.decoder.guidance(taps))]
+        shared = [stage.project_guidance(guide(tap)) for stage, guide, tap in zip(self.stages, self.guides, taps)]
         logits = [self._decode(part, shared) for part in _slices(x, chunks.decoded)]
         return torch.cat(logits, dim=1), kept.index
 
