@@ -28,7 +28,7 @@ from catseg.fast_head import FastHead
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.kernels.label_map import label_map
 from openvocab.testing import golden_image, numbered_words
-from openvocab.vocab.vocabulary import Vocabulary
+from openvocab.vocab.vocabulary import Vocabulary, named_vocabulary
 
 WORDS = (1, 7, 20, 150, 459, 847)
 MANY = 150  # from here on, runs are long enough for one round
@@ -149,7 +149,7 @@ def _cells(method: str, count: int) -> list[tuple[str, str, int]]:
     cells = [("fast", "float32", 1), ("fast", "bfloat16", 1)]
     if count in (7, 150) or method == "catseg_b" and count != 459:  # LSeg's hardly depends on the number of words
         cells.append(("reference", "float32", 1))
-    if count == 7:
+    if count == 7 and method == "catseg_b":
         cells += [("fast", "float32", BATCH), ("fast", "bfloat16", BATCH)]
     return cells
 
@@ -215,9 +215,9 @@ def catseg_stages(words: list[int]) -> Iterator[dict[str, str]]:
                 name: f"{value:.2f}" for name, value in seconds.items()}
 
 
-def text_encoding(count: int) -> dict[str, str]:
-    """Times the encoding of words, each in one template, against open_clip's with every text padded to 77 tokens."""
-    model, names = build("catseg_b", True), vocabulary(count)
+def text_encoding() -> dict[str, str]:
+    """Times the encoding of ADE-847's words in one template, against open_clip's with all texts padded to 77 tokens."""
+    model, names = build("catseg_b", True), named_vocabulary("ade20k_847")
     templates = model.vocabulary.templates
     clip = open_clip.create_model("ViT-B-16-quickgelu").eval()
     tokens = open_clip.get_tokenizer("ViT-B-16-quickgelu")(
@@ -226,7 +226,7 @@ def text_encoding(count: int) -> dict[str, str]:
     own = least_seconds(1, model.clip.text, names, templates)
     again = least_seconds(1, model.clip.text, names, templates)
     share = own / padded
-    return {"words": str(count), "seconds": f"{own:.2f}", "padded to 77 tokens [s]": f"{padded:.2f}",
+    return {"words": str(len(names)), "seconds": f"{own:.2f}", "padded to 77 tokens [s]": f"{padded:.2f}",
             "share": f"{share:.3f}", "pass": f"{'pass' if share <= TEXT_BAR else 'MISS'} ({TEXT_BAR})",
             "second time [s]": f"{again:.4f}"}  # fmt: skip
 
@@ -263,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=["catseg_b", "lseg_l16"], choices=("catseg_b", "lseg_l16"))
     parser.add_argument("--words", nargs="+", type=int, default=list(WORDS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--output", type=Path, required=True, help="path without suffix")
     args = parser.parse_args(arguments)
     rows, where, start = [], environment(), time.perf_counter()
@@ -273,8 +273,8 @@ def main(arguments: list[str] | None = None) -> int:
             for row in measure(method, args.words, args.rounds):
                 rows.append(row)
                 print(" ".join(f"{value:>9}" for value in row.shown().values()), flush=True)
-        stages = list(catseg_stages([count for count in (7, 150, 847) if count in args.words]))
-        text = text_encoding(max(args.words))
+        stages = list(catseg_stages([count for count in (7, 150) if count in args.words]))
+        text = text_encoding()
     parts = [("Time and memory", [row.shown() for row in rows]), ("Stages of CAT-Seg's fast path, in seconds", stages),
              ("Encoding words", [text])]  # fmt: skip
     report = "".join(f"## {title}\n\n{markdown_table(table)}\n" for title, table in parts if table)

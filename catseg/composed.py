@@ -14,7 +14,7 @@ from catseg.class_aggregation import ClassAggregation
 from catseg.decoder import UpBlock
 from catseg.spatial_aggregation import SwinBlock
 from openvocab.clip.fast_layers import FastLinear
-from openvocab.kernels.window_attention.reference import make_windows
+from openvocab.kernels.window_attention.reference import window_tokens
 
 
 class ComposedSwinBlock:
@@ -24,7 +24,8 @@ class ComposedSwinBlock:
         block: the copy.
         qkv: (..., D) to (..., 3D), the tokens' share; only the values have a bias, those of query and key are in the
             guidance's share.
-        windows: of the grid.
+        regions: tokens that see each other, (n, L) indices into the flattened grid for each length L.
+        order: (H * W), for each token of the grid its place in all regions, one after the other.
     """
 
     def __init__(self, block: SwinBlock, fast: SwinBlock, grid: tuple[int, int]):
@@ -32,12 +33,35 @@ class ComposedSwinBlock:
         self.block = fast
         weight = torch.cat([attn.q.weight[:, :dim], attn.k.weight[:, :dim], attn.v.weight])
         self.qkv = FastLinear(weight.to(dtype), F.pad(attn.v.bias, (2 * dim, 0)).to(dtype))
-        self.windows = make_windows(*grid, attn.window, attn.shift, weight.device, dtype)
+        self.regions = regions(*window_tokens(*grid, attn.window, attn.shift, weight.device))
+        self.order = torch.cat([index.flatten() for index in self.regions]).argsort()
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
         """Gives the guidance's share of query and key: (..., G) to (..., 2D)."""
         attn = self.block.attn
         return torch.cat([attn.q.project_guidance(guidance), attn.k.project_guidance(guidance)], dim=-1)
+
+
+def regions(index: Tensor, number: Tensor) -> list[Tensor]:
+    """Splits windows into the regions whose tokens see each other, so that nothing is computed to be masked.
+
+    A mask of -100, the reference's, lets a weight of e^-100 through. That is below the rounding of float32 as long as
+    the logits of a window differ by less than 80.
+
+    Args:
+        index: (n, L) of `window_tokens`.
+        number: likewise.
+
+    Returns:
+        (n', L') indices for each size L' of regions; together every token once.
+    """
+    by_length = {}
+    for tokens, numbers in zip(index, number):
+        for own in numbers.unique():
+            members = tokens[(numbers == own) & (tokens >= 0)]
+            if len(members):
+                by_length.setdefault(len(members), []).append(members)
+    return [torch.stack(members) for members in by_length.values()]
 
 
 class ComposedClassAggregation:

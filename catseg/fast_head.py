@@ -127,8 +127,7 @@ class FastHead:
 
     def _swin(self, x: Tensor, composed: ComposedSwinBlock, share: Tensor) -> Tensor:
         """Applies a Swin block to (m, H * W, D); share: (V, H, W, 2D) of the guidance in query and key."""
-        block, windows = composed.block, composed.windows
-        attn = block.attn
+        block, attn = composed.block, composed.block.attn
         h = block.norm1(x)
         if x.is_cuda or use_triton(attn.kernels, x):
             maps = composed.qkv(h).unflatten(1, self.head.grid).chunk(3, dim=-1)
@@ -136,15 +135,19 @@ class FastHead:
                                      attn.kernels).flatten(1, 2)
             x = x + attn.proj(mixed)
         else:
-            count, length = windows.index.shape
-            index = windows.index.flatten()
-            qkv = composed.qkv(h.index_select(1, index))  # in the order of the windows
-            own = qkv[..., :share.shape[-1]].unflatten(0, (len(share), -1))
-            own += share.flatten(1, 2).index_select(1, index)[:, None]
-            q, k, v = qkv.view(-1, length, 3, attn.heads, qkv.shape[-1] // 3 // attn.heads).permute(2, 0, 3, 1, 4)
-            mixed = attend(q, k, v, windows.mask).transpose(1, 2).reshape(len(x), count * length, -1)
-            x = x + attn.proj(mixed).index_select(1, windows.order)
+            mixed = [self._attend_regions(h, composed, share, index) for index in composed.regions]
+            x = x + attn.proj(torch.cat(mixed, dim=1)).index_select(1, composed.order)
         return x.add_(block.mlp(block.norm2(x)))
+
+    def _attend_regions(self, x: Tensor, composed: ComposedSwinBlock, share: Tensor, index: Tensor) -> Tensor:
+        """Attends within n regions of L tokens each: (m, H * W, D) to (m, n * L, D)."""
+        tokens = index.flatten()
+        qkv = composed.qkv(x.index_select(1, tokens))
+        own = qkv[..., :share.shape[-1]].unflatten(0, (len(share), -1))
+        own += share.flatten(1, 2).index_select(1, tokens)[:, None]
+        heads = composed.block.attn.heads
+        q, k, v = qkv.view(-1, index.shape[1], 3, heads, x.shape[-1] // heads).permute(2, 0, 3, 1, 4)
+        return attend(q, k, v).transpose(1, 2).reshape(len(x), len(tokens), -1)
 
     def _mix_classes(self, x: Tensor, composed: ComposedClassAggregation, guidance: Tensor, tokens: int) -> None:
         """Applies class aggregation to (V, K, H * W, D) in place; guidance: (V or 1, K, G)."""
