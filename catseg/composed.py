@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from catseg.class_aggregation import ClassAggregation
+from catseg.class_aggregation import ClassAggregation, ClassAttention
 from catseg.decoder import UpBlock
-from catseg.spatial_aggregation import SwinBlock
+from catseg.spatial_aggregation import SwinBlock, WindowAttention
 from openvocab.clip.fast_layers import FastLinear
 from openvocab.kernels.window_attention.reference import window_tokens
 
@@ -29,17 +29,23 @@ class ComposedSwinBlock:
     """
 
     def __init__(self, block: SwinBlock, fast: SwinBlock, grid: tuple[int, int]):
-        attn, dim, dtype = block.attn, block.attn.q.dim, fast.norm1.weight.dtype
+        attn = block.attn
         self.block = fast
-        weight = torch.cat([attn.q.weight[:, :dim], attn.k.weight[:, :dim], attn.v.weight])
-        self.qkv = FastLinear(weight.to(dtype), F.pad(attn.v.bias, (2 * dim, 0)).to(dtype))
-        self.regions = regions(*window_tokens(*grid, attn.window, attn.shift, weight.device))
+        self.qkv = join_qkv(attn, fast.norm1.weight.dtype)
+        self.regions = regions(*window_tokens(*grid, attn.window, attn.shift, attn.v.weight.device))
         self.order = torch.cat([index.flatten() for index in self.regions]).argsort()
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
         """Gives the guidance's share of query and key: (..., G) to (..., 2D)."""
         attn = self.block.attn
         return torch.cat([attn.q.project_guidance(guidance), attn.k.project_guidance(guidance)], dim=-1)
+
+
+def join_qkv(attention: WindowAttention | ClassAttention, dtype: torch.dtype) -> FastLinear:
+    """Joins the tokens' share of query, key and value: (..., D) to (..., 3D), with the values' bias alone."""
+    dim = attention.q.dim
+    weight = torch.cat([attention.q.weight[:, :dim], attention.k.weight[:, :dim], attention.v.weight])
+    return FastLinear(weight.to(dtype), F.pad(attention.v.bias, (2 * dim, 0)).to(dtype))
 
 
 def regions(index: Tensor, number: Tensor) -> list[Tensor]:
@@ -76,10 +82,9 @@ class ComposedClassAggregation:
     """
 
     def __init__(self, layer: ClassAggregation, fast: ClassAggregation):
-        attention, dim, dtype = layer.attention, layer.attention.q.dim, fast.norm1.weight.dtype
+        dtype = fast.norm1.weight.dtype
         self.layer, self.source = fast, layer
-        weight = torch.cat([attention.q.weight[:, :dim], attention.k.weight[:, :dim], attention.v.weight])
-        self.qkv = FastLinear(weight.to(dtype), F.pad(attention.v.bias, (2 * dim, 0)).to(dtype))
+        self.qkv = join_qkv(layer.attention, dtype)
         self.key_padding, self.value_padding = (part.to(dtype) for part in layer.padding())
 
 
