@@ -23,6 +23,16 @@ os.environ["OMP_NUM_THREADS"] = str(THREADS)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="of the models in tests/golden: cpu or cuda")
+
+
+@pytest.fixture(scope="session")
+def device(request) -> str:
+    """Where the golden tests run."""
+    return request.config.getoption("--device")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _threads():
     pytest.importorskip("torch").set_num_threads(THREADS)  # the variable does nothing where torch is imported already

@@ -40,11 +40,11 @@ slow_for_large = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def model(name, tmp_path_factory):
+def model(name, device, tmp_path_factory):
     """The model with golden weights, saved as a released file and loaded by `load_weights`."""
     path = tmp_path_factory.mktemp(name) / "released.pth"
     torch.save({"model": golden_state(FOLDER / f"catseg_{name}_state_dict.json")}, path)
-    overrides = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(path), "TEST.OUTPUT", "sem_seg"]
+    overrides = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path), "TEST.OUTPUT", "sem_seg"]
     model = build_model(build_cfg(CONFIGS[name], overrides))
     load_weights(model, path)
     path.unlink()
@@ -126,7 +126,7 @@ def test_logits(name, model, features, text, golden):
 @torch.no_grad()
 def test_large_vocabulary(name, model, features, golden):
     text = model.clip.text(Vocabulary.from_words(large_vocabulary()), model.vocabulary.templates)
-    logits = model.sem_seg_head(features, text)[0, :, ::8, ::8]
+    logits = model.sem_seg_head(features, text)[0, :, ::8, ::8].cpu()
     kept = torch.from_numpy(golden["large_vocabulary_kept"])
     assert (logits[~kept] == -100).all()
     assert_golden(logits[kept], golden["large_vocabulary_logits"][kept.numpy()])

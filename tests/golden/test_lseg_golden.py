@@ -40,13 +40,13 @@ large = [pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def model(request, tmp_path_factory):
+def model(request, device, tmp_path_factory):
     """The model with golden weights, saved as Lightning saves it and loaded by `load_weights`."""
     name = request.param
     path = tmp_path_factory.mktemp(name) / "released.ckpt"
     state = golden_state(FOLDER / f"lseg_{name}_state_dict.json")
     torch.save({"state_dict": {f"net.{key}": value for key, value in state.items()}, "epoch": 3}, path)
-    model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(path)]))
+    model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]))
     load_weights(model, path)
     path.unlink()
     return model.eval()
@@ -73,7 +73,7 @@ def regularize(model):
     before = head.regularization
 
     def replace(kind, depth, activation):
-        head.regularization = SpatialRegularization(kind, depth, activation)
+        head.regularization = SpatialRegularization(kind, depth, activation).to(model.device)
         head.regularization.filter.load_state_dict(FILTER)
 
     yield replace
@@ -105,7 +105,7 @@ class TestViTL16:
 
     def test_pixel_embeddings(self, model):
         with torch.inference_mode():
-            maps = model.backbone(golden_image(480, 480)[None].float())
+            maps = model.backbone(golden_image(480, 480)[None].float().to(model.device))
             pixels = model.sem_seg_head.decoder(maps)[0]
         check(pixels[::8, ::8, ::8], "pixel_embeddings", "lseg_vitl16.npz")
 
@@ -140,7 +140,8 @@ class TestViTB32:
 
 def gradient_norms(model):
     images = [golden_image(384, 384, seed).to(model.text.text_projection.dtype) for seed in (1, 2)]
-    loss = model.train().losses(images, golden_labels(), [LABELS, LABELS])["loss_sem_seg"]
+    labels = [label.to(model.device) for label in golden_labels()]
+    loss = model.train().losses(images, labels, [LABELS, LABELS])["loss_sem_seg"]
     loss.backward()
     return float(loss.detach()), {
         name: float(p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None}
