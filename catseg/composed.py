@@ -6,6 +6,7 @@ precision that is computed in.
 Shape letters: D hidden width, G guidance width, H x W grid.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from catseg.class_aggregation import ClassAggregation, ClassAttention
 from catseg.decoder import UpBlock
 from catseg.spatial_aggregation import SwinBlock, WindowAttention
 from openvocab.clip.fast_layers import FastLinear
-from openvocab.kernels.window_attention.reference import window_tokens
+from openvocab.devices import to_device
+from openvocab.kernels.window_attention.reference import Geometry, window_geometry
 
 
 class ComposedSwinBlock:
@@ -32,8 +34,10 @@ class ComposedSwinBlock:
         attn = block.attn
         self.block = fast
         self.qkv = join_qkv(attn, fast.norm1.weight.dtype)
-        self.regions = regions(*window_tokens(*grid, attn.window, attn.shift, attn.v.weight.device))
-        self.order = torch.cat([index.flatten() for index in self.regions]).argsort()
+        own = regions(window_geometry(*grid, attn.window, attn.shift))
+        device = attn.v.weight.device
+        self.regions = [to_device(index, device) for index in own]
+        self.order = to_device(np.argsort(np.concatenate([index.flatten() for index in own])), device)
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
         """Gives the guidance's share of query and key: (..., G) to (..., 2D)."""
@@ -48,26 +52,25 @@ def join_qkv(attention: WindowAttention | ClassAttention, dtype: torch.dtype) ->
     return FastLinear(weight.to(dtype), F.pad(attention.v.bias, (2 * dim, 0)).to(dtype))
 
 
-def regions(index: Tensor, number: Tensor) -> list[Tensor]:
+def regions(geometry: Geometry) -> list[np.ndarray]:
     """Splits windows into the regions whose tokens see each other, so that nothing is computed to be masked.
 
     A mask of -100, the reference's, lets a weight of e^-100 through. That is below the rounding of float32 as long as
     the logits of a window differ by less than 80.
 
     Args:
-        index: (n, L) of `window_tokens`.
-        number: likewise.
+        geometry: of the windows.
 
     Returns:
         (n', L') indices for each size L' of regions; together every token once.
     """
     by_length = {}
-    for tokens, numbers in zip(index, number):
-        for own in numbers.unique():
+    for tokens, numbers in zip(geometry.index, geometry.region):
+        for own in np.unique(numbers):
             members = tokens[(numbers == own) & (tokens >= 0)]
             if len(members):
                 by_length.setdefault(len(members), []).append(members)
-    return [torch.stack(members) for members in by_length.values()]
+    return [np.stack(members) for members in by_length.values()]
 
 
 class ComposedClassAggregation:

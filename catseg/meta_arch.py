@@ -189,7 +189,7 @@ class CATSeg(OpenVocabularyModel):
             else:
                 logits, index = self.sem_seg_head.logits_of_kept(features, text)
             answers.append(label_map(logits, window.kernel, window.size, window.stride, size, index,
-                                     self.sem_seg_head.kernels))
+                                     len(vocabulary), self.sem_seg_head.kernels))
         return answers
 
     def encode_images(self, views: Tensor) -> ClipFeatures:

@@ -12,6 +12,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from openvocab.clip.text_encoder import TextEncoder
+from openvocab.devices import exact_float32, to_device
 from openvocab.inference.sliding_window import best_channel, resize
 from openvocab.vocab.sampling import sample_vocabulary
 from openvocab.vocab.templates import templates
@@ -70,6 +71,7 @@ class OpenVocabularyModel(nn.Module):
         super().__init__()
         if output not in OUTPUTS:
             raise ValueError(f"output: got {output!r}, expected one of {OUTPUTS} (TEST.OUTPUT)")
+        exact_float32()
         self.vocabulary = vocabulary
         self.ignore_label = ignore_label
         self.output = output
@@ -184,17 +186,16 @@ class OpenVocabularyModel(nn.Module):
         labels = [self._label_of(*pair) for pair in zip(batched_inputs, vocabularies)]
         if len(set(vocabularies)) == 1 and 0 < self.vocabulary.train_sample < len(vocabularies[0]):
             labels, vocabulary = self._sampled(vocabularies[0], labels)
-            return labels, [vocabulary] * len(labels)
-        return labels, vocabularies
+            vocabularies = [vocabulary] * len(labels)
+        return [label.to(self.device, non_blocking=True) for label in labels], vocabularies
 
     def _sampled(self, vocabulary: Vocabulary, labels: list[Tensor]) -> tuple[list[Tensor], Vocabulary]:
-        present = torch.cat([label.unique() for label in labels]).tolist()
-        classes = sample_vocabulary(
-            set(present) - {self.ignore_label}, len(vocabulary), self.vocabulary.train_sample)
-        place = torch.full((len(vocabulary),), self.ignore_label, device=self.device)
-        place[classes] = torch.arange(len(classes), device=self.device)
-        labels = [torch.where(label == self.ignore_label, label, place[label.clamp(0, len(vocabulary) - 1)])
-                  for label in labels]
+        present = set().union(*(label.unique().tolist() for label in labels))
+        classes = sample_vocabulary(present - {self.ignore_label}, len(vocabulary), self.vocabulary.train_sample)
+        place = torch.full((len(vocabulary),), self.ignore_label)
+        place[classes] = torch.arange(len(classes))
+        labels = [torch.where(label == self.ignore_label, label,
+                              place.to(label.device)[label.clamp(0, len(vocabulary) - 1)]) for label in labels]
         words = replace(vocabulary, entries=tuple(vocabulary.entries[index] for index in classes),
                         names=tuple(vocabulary.names[index] for index in classes))
         return labels, words
@@ -209,8 +210,8 @@ class OpenVocabularyModel(nn.Module):
         if 0 <= self.ignore_label < len(vocabulary):
             raise ValueError(f"vocabulary: got {len(vocabulary)} words, but label {self.ignore_label} means 'ignored'; "
                              "expected MODEL.SEM_SEG_HEAD.IGNORE_VALUE outside the classes")
-        label = item["sem_seg"].to(self.device, torch.long)
-        check_labels(label, len(vocabulary), self.ignore_label)
+        label = item["sem_seg"].long()
+        check_labels(label, len(vocabulary), self.ignore_label)  # before it goes to a GPU, which would have to wait
         return label
 
 
@@ -235,7 +236,7 @@ def check_labels(label: Tensor, classes: int, ignore_label: int) -> None:
 def _labelled(found: tuple[Tensor, Tensor], vocabulary: Vocabulary) -> dict[str, Tensor]:
     labels, scores = found
     if vocabulary.channel_to_class is not None:
-        labels = torch.tensor(vocabulary.channel_to_class, device=labels.device)[labels]
+        labels = to_device(vocabulary.channel_to_class, labels.device)[labels]
     return {"labels": labels, "scores": scores}
 
 

@@ -18,7 +18,8 @@ ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
 # From the bottom to the top; a module may import from its own layer and from those below it. The longest prefix counts.
 LAYERS = {
     "bottom": ("openvocab.config", "openvocab.interfaces", "openvocab.vocab", "openvocab.kernels", "openvocab.assets",
-               "openvocab.preflight", "openvocab.files", "openvocab.versions", "openvocab.checkpoint.rename"),
+               "openvocab.preflight", "openvocab.files", "openvocab.versions", "openvocab.devices",
+               "openvocab.checkpoint.rename"),
     "clip": ("openvocab.clip", "openvocab.inference.sliding_window", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": ("catseg", "lseg"),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
@@ -28,7 +29,7 @@ ORDER = tuple(LAYERS)
 
 # Third-party modules that a layer may use; the methods may use Detectron2's registries and config, not its machinery.
 THIRD_PARTY = {
-    "bottom": {"torch", "fvcore", "triton"},
+    "bottom": {"torch", "numpy", "fvcore", "triton"},
     "clip": {"torch", "numpy", "fvcore", "open_clip", "safetensors", "triton"},
     "methods": {"torch", "numpy", "fvcore", "triton", "timm", "torchvision",
                 "detectron2.config", "detectron2.layers", "detectron2.modeling", "detectron2.structures"},

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from openvocab.clip.blocks import Transformer
 from openvocab.clip.spec import ClipSpec
+from openvocab.devices import to_device
 from openvocab.interfaces import ClipFeatures
 
 
@@ -100,7 +101,7 @@ class ImageEncoder(nn.Module):
         """
         # The constants are made here and not kept as buffers: a buffer would be rounded by `model.to(torch.bfloat16)`.
         dtype = image.dtype if image.dtype == torch.float64 else torch.float32
-        mean, std = (torch.tensor(values, dtype=dtype, device=image.device)[:, None, None]
+        mean, std = (to_device(values, image.device, dtype)[:, None, None]
                      for values in (self.spec.mean, self.spec.std))
         return (image.to(dtype) - mean) / std
 

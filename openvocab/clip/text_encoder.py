@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from openvocab.clip.blocks import Transformer
 from openvocab.clip.spec import TextSpec
+from openvocab.devices import to_device
 from openvocab.interfaces import TextFeatures
 from openvocab.versions import weights_key
 from openvocab.vocab.vocabulary import Vocabulary
@@ -110,14 +111,13 @@ class TextEncoder(nn.Module):
             (n, C), not normalised.
         """
         device = self.positional_embedding.device
-        lengths = torch.tensor([len(row) for row in rows], device=device)
-        tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
-        for index, row in enumerate(rows):
-            tokens[index, :len(row)] = torch.tensor(row)
-        x = self.token_embedding(tokens.to(device)) + self.positional_embedding[:tokens.shape[1]]
+        longest = max(map(len, rows))
+        last = to_device([len(row) - 1 for row in rows], device)
+        tokens = to_device([[*row, *[0] * (longest - len(row))] for row in rows], device)
+        x = self.token_embedding(tokens) + self.positional_embedding[:longest]
         for block in self.transformer.resblocks:
             x = block(x, causal=True)
-        x = x[torch.arange(len(rows), device=device), lengths - 1]
+        x = x[torch.arange(len(rows), device=device), last]
         return self.ln_final(x) @ self.text_projection
 
     def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
@@ -130,9 +130,12 @@ class TextEncoder(nn.Module):
             The unknown ones in order, each once; empty for a model with a full token table.
         """
         words = list(dict.fromkeys(word for channel in vocabulary.texts() for word in channel))
+        rows = self.tokenize(words)
+        used = sorted({token for row in rows for token in row})
         table = self.token_embedding.weight
-        return [word for word, row in zip(words, self.tokenize(words))
-                if bool((table[torch.tensor(row, device=table.device)] == 0).all(dim=1).any())]
+        empty = (table[to_device(used, table.device)] == 0).all(dim=1).tolist()  # one question to the device
+        unknown = {token for token, nothing in zip(used, empty) if nothing}
+        return [word for word, row in zip(words, rows) if unknown.intersection(row)]
 
     def _encode(self, words: Sequence[Sequence[str]], templates: Sequence[str]) -> Tensor:
         prompts = [[template.format(word) for word in channel] for channel in words for template in templates]
@@ -144,8 +147,8 @@ class TextEncoder(nn.Module):
         encoded = F.normalize(encoded, dim=-1)
 
         place = {text: index for index, text in enumerate(ordered)}
-        source = torch.tensor([place[text] for channel in prompts for text in channel], device=encoded.device)
-        target = torch.tensor([i for i, channel in enumerate(prompts) for _ in channel], device=encoded.device)
+        source = to_device([place[text] for channel in prompts for text in channel], encoded.device)
+        target = to_device([i for i, channel in enumerate(prompts) for _ in channel], encoded.device)
         sums = encoded.new_zeros(len(prompts), encoded.shape[1]).index_add(0, target, encoded[source])
         return F.normalize(sums, dim=-1).unflatten(0, (len(words), len(templates)))
 

@@ -22,6 +22,15 @@ def with_shared(x, weight, bias, shared, groups, implementation):
     return group_norm_relu(x, weight, bias, groups, shared, implementation=implementation)
 
 
+def before_relu(x, weight, bias, shared=None, groups=1):
+    """The ReLU's arguments, as a share of the largest summand that they come from: x or shared over the deviation."""
+    added = x if shared is None else (x.unflatten(0, (len(shared), -1)) + shared[:, None]).flatten(0, 1)
+    largest = max(float(y.abs().max()) for y in (x, shared) if y is not None)
+    spread = added.unflatten(1, (groups, -1)).flatten(2).std(dim=-1).amin()
+    scale = weight.abs()[:, None, None] * largest / spread + bias.abs()[:, None, None]
+    return torch.nn.functional.group_norm(added, groups, weight, bias) / scale
+
+
 @pytest.mark.parametrize("implementation", ["eager", "triton"])
 def test_by_hand(implementation):
     """Two groups of one channel: 1 and 3 become -1 and 1, then weight 2 and bias 1; 5 and 5 have no variance."""
@@ -42,7 +51,7 @@ def test_gradients_of_the_reference():
 def test_kernel(device, dtype):
     """Two images with two slices each, pixels that fill no block, channels that share a group."""
     sizes, groups = ((2, 2, 6, 13, 11), 2) if device == "cpu" else ((2, 150, 64, 48, 48), 4)
-    check_kernel(partial(with_shared, groups=groups), draw(*sizes, device), dtype)
+    check_kernel(partial(with_shared, groups=groups), draw(*sizes, device), dtype, partial(before_relu, groups=groups))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -53,7 +62,7 @@ def test_several_steps_per_channel(device):
     def without_shared(x, weight, bias, implementation):
         return group_norm_relu(x, weight, bias, 1, implementation=implementation)
 
-    check_kernel(without_shared, [x, weight, bias], torch.float32)
+    check_kernel(without_shared, [x, weight, bias], torch.float32, before_relu)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -65,7 +74,8 @@ def test_kernel_classes(device, classes):
     Groups of 32 elements: among many groups of three, some have hardly any variance, and gradients full of rounding.
     """
     sizes, groups = ((1, classes, 1, 4, 8), 1) if device == "cpu" else ((1, classes, 32, 96, 96), 2)
-    check_kernel(partial(with_shared, groups=groups), draw(*sizes, device), torch.float32)
+    check_kernel(partial(with_shared, groups=groups), draw(*sizes, device), torch.float32,
+                 partial(before_relu, groups=groups))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -40,8 +40,12 @@ def test_blend_views(device, dtype, layout):
     got = blend_views(logits, *layout[1:], implementation="triton")
     assert got.dtype == torch.float32
     exact = blend_views(logits.double(), *layout[1:], implementation="eager")
-    # Interpolated logits of 12 carry 12 * 6e-8 * 2, of which a sigmoid keeps a quarter: within the budget.
-    assert float((got.double() - exact).abs().max()) <= KERNEL_BUDGET
+    # Interpolated logits of 12 carry 12 * 6e-8 * 2, of which a sigmoid keeps a quarter: within the budget. Where the
+    # factor is no power of two, a source coordinate of up to 96 carries 96 * 6e-8, which the difference of neighbours
+    # multiplies; the reference in float32 has that error as well, so it counts twice, as in every kernel's rule.
+    plain = blend_views(logits.float(), *layout[1:], implementation="eager")
+    error, plain_error = (float((maps.double() - exact).abs().max()) for maps in (got, plain))
+    assert error <= max(KERNEL_BUDGET, 2 * plain_error)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -110,7 +114,7 @@ def test_label_map_of_views_with_classes_of_their_own(device, implementation):
     index = torch.tensor([[0, 2, 4], [4, 6, 0], [7, 0, 2], [0, 4, 2], [2, 4, 9]], device=device)
     everything = torch.full((5, 10, 4, 4), -100.0, device=device)
     everything.index_put_((torch.arange(5, device=device)[:, None], index), logits)
-    got = label_map(logits, *layout[1:], size, index, implementation)
+    got = label_map(logits, *layout[1:], size, index, 10, implementation)
     check_labels(got, blend_views(everything, *layout[1:], implementation="eager"), size)
     assert got[0].unique().numel() > 3
 
@@ -143,6 +147,7 @@ def test_errors_name_the_argument():
     logits = torch.zeros(5, 2, 4, 4)
     for call, word in [
         (lambda: label_map(logits, 8, 12, 4, (9, 14), torch.zeros(5, 9)), "index"),
+        (lambda: label_map(logits, 8, 12, 4, (9, 14), torch.zeros(5, 2), 1), "classes"),
         (lambda: blend_views(logits[:4], 8, 12, 4), "logits"), (lambda: blend_views(logits[:, :0], 8, 12, 4), "logits"),
         (lambda: label_map(logits, 13, 12, 4, (5, 6)), "kernel"),
         (lambda: label_map(logits, 8, 12, 9, (5, 6)), "stride"),

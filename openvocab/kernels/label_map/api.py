@@ -11,8 +11,6 @@ from openvocab.inference.sliding_window import window_origins
 from openvocab.kernels.dispatch import check_like, use_triton
 from openvocab.kernels.label_map import reference
 
-IMPROBABLE = -100.0  # logit of a class that a view does not have
-
 
 def blend_views(logits: Tensor, kernel: int, size: int, stride: int, implementation: str = "auto") -> Tensor:
     """Turns the logits of all views into one map of probabilities per class (CAT-Seg's protocol).
@@ -59,7 +57,7 @@ def upsample_argmax(maps: Tensor, size: tuple[int, int], implementation: str = "
 
 
 def label_map(logits: Tensor, kernel: int, size: int, stride: int, output_size: tuple[int, int],
-              index: Tensor | None = None, implementation: str = "auto") -> tuple[Tensor, Tensor]:
+              index: Tensor | None = None, classes: int = 0, implementation: str = "auto") -> tuple[Tensor, Tensor]:
     """`upsample_argmax(blend_views(...), output_size)`, for a few classes at a time: T x S x S floats never exist.
 
     Args:
@@ -70,6 +68,7 @@ def label_map(logits: Tensor, kernel: int, size: int, stride: int, output_size: 
         output_size: height and width of the answer in pixels.
         index: (V, T) int64, the classes that the channels of each view stand for, each once in a view; a class that a
             view does not have is improbable there. None: the channels are the classes in all views.
+        classes: how many there are in all, where `index` is given.
         implementation: "auto", "eager" or "triton"; see `openvocab.kernels.dispatch.use_triton`.
 
     Returns:
@@ -83,15 +82,15 @@ def label_map(logits: Tensor, kernel: int, size: int, stride: int, output_size: 
     _check_views(logits, kernel, size, stride)
     if index is not None:
         check_like("index", index, logits.shape[:2], logits)
+        if classes < index.shape[1]:
+            raise ValueError(f"classes: got {classes}, expected at least the {index.shape[1]} channels of a view")
     if not use_triton(implementation, logits):
-        return reference.label_map(logits, kernel, size, stride, *output_size, index)
+        return reference.label_map(logits, kernel, size, stride, *output_size, index, classes)
     if index is None:
         return label_map_op(logits, kernel, size, stride, *output_size)
-    classes, place = index.unique(return_inverse=True)
-    everything = logits.new_full((len(logits), len(classes), *logits.shape[2:]), IMPROBABLE)
-    views = torch.arange(len(logits), device=logits.device)[:, None]
-    labels, scores = label_map_op(everything.index_put((views, place), logits), kernel, size, stride, *output_size)
-    return classes[labels], scores
+    everything, numbers = reference.spread(logits, index, classes)
+    labels, scores = label_map_op(everything, kernel, size, stride, *output_size)
+    return numbers[labels], scores
 
 
 def _check_views(logits: Tensor, kernel: int, size: int, stride: int) -> None:

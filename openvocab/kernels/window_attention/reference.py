@@ -1,40 +1,61 @@
 """Window attention in eager PyTorch: the oracle of the kernel (Swin; arXiv 2303.11797, section 3.3)."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openvocab.devices import to_device
+
 SEPARATED = -100.0  # added to the logits of tokens that must not see each other, as in Swin
 
 
-def window_tokens(height: int, width: int, window: int, shift: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Lists the tokens of each window after the cyclic shift.
+class Geometry(NamedTuple):
+    """Where the tokens of each window lie after the cyclic shift; on the host, because it depends on sizes alone.
+
+    Attributes:
+        index: (n, L) int64 into the flattened map, -1 for padding.
+        region: (n, L) int64; tokens of a window with different numbers come from opposite sides of the map.
+        order: (H * W) int64, for each token of the map its place in the flattened windows.
+    """
+
+    index: np.ndarray
+    region: np.ndarray
+    order: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def window_geometry(height: int, width: int, window: int, shift: int) -> Geometry:
+    """Lays windows over a map, once per size.
 
     Args:
         height: tokens of the map.
         width: likewise.
         window: side of a window in tokens.
         shift: in tokens.
-        device: of the answer.
 
     Returns:
-        (n, L) int64 index into the flattened map, -1 for padding; (n, L) int64 number of the region: tokens of a window
-        with different numbers come from opposite sides of the map.
+        The geometry; not to be written to.
     """
     axes = []
     for side in (height, width):
         padded = side + -side % window
-        shifted = torch.arange(padded, device=device)
+        shifted = np.arange(padded)
         place = (shifted + shift) % padded
-        axes.append((torch.where(place < side, place, -1).unflatten(0, (-1, window)),
-                     (shifted >= padded - shift).long().unflatten(0, (-1, window))))
+        axes.append((np.where(place < side, place, -1).reshape(-1, window),
+                     (shifted >= padded - shift).astype(np.int64).reshape(-1, window)))
     (y, y_region), (x, x_region) = axes
     y, y_region = (rows[:, None, :, None] for rows in (y, y_region))  # (rows, columns, window, window) when broadcast
     x, x_region = (columns[None, :, None, :] for columns in (x, x_region))
-    index = torch.where((y < 0) | (x < 0), -1, y * width + x)
-    return index.flatten(0, 1).flatten(1), (2 * y_region + x_region).flatten(0, 1).flatten(1)
+    index, region = np.broadcast_arrays(np.where((y < 0) | (x < 0), -1, y * width + x), 2 * y_region + x_region)
+    index, region = (part.reshape(-1, window * window) for part in (index, region))
+    tokens = index.flatten()  # every token of the map lies in exactly one window
+    order = np.empty(height * width, dtype=np.int64)
+    order[tokens[tokens >= 0]] = np.flatnonzero(tokens >= 0)
+    return Geometry(index, region, order)
 
 
 class Windows(NamedTuple):
@@ -52,7 +73,7 @@ class Windows(NamedTuple):
 
 
 def make_windows(height: int, width: int, window: int, shift: int, device: torch.device, dtype: torch.dtype) -> Windows:
-    """Lays windows over a map; see `window_tokens` for the sizes.
+    """Brings the windows of a map to a device; see `window_geometry` for the sizes.
 
     Args:
         height: tokens of the map.
@@ -65,13 +86,14 @@ def make_windows(height: int, width: int, window: int, shift: int, device: torch
     Returns:
         The windows.
     """
-    index, region = window_tokens(height, width, window, shift, device)
-    mask = torch.where(region[:, :, None] == region[:, None, :], 0.0, SEPARATED)
-    mask = mask.masked_fill((index < 0)[:, None, :], float("-inf"))
-    order = torch.empty(height * width, dtype=torch.long, device=device)
-    tokens = index.flatten()  # every token of the map lies in exactly one window
-    order[tokens[tokens >= 0]] = torch.arange(tokens.numel(), device=device)[tokens >= 0]
-    return Windows(index.clamp(min=0), order, mask[:, None].to(dtype) if bool(mask.any()) else None)
+    geometry = window_geometry(height, width, window, shift)
+    index, region, order = (to_device(part, device) for part in geometry)
+    padded, split = bool((geometry.index < 0).any()), bool((geometry.region != geometry.region[:, :1]).any())
+    mask = None
+    if padded or split:
+        mask = torch.where(region[:, :, None] == region[:, None, :], 0.0, SEPARATED)
+        mask = mask.masked_fill((index < 0)[:, None, :], float("-inf"))[:, None].to(dtype)
+    return Windows(index.clamp(min=0), order, mask)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None) -> Tensor:
