@@ -6,7 +6,6 @@ precision that is computed in.
 Shape letters: D hidden width, G guidance width, H x W grid.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,10 +33,9 @@ class ComposedSwinBlock:
         attn = block.attn
         self.block = fast
         self.qkv = join_qkv(attn, fast.norm1.weight.dtype)
-        own = regions(window_geometry(*grid, attn.window, attn.shift))
-        device = attn.v.weight.device
+        own, device = regions(window_geometry(*grid, attn.window, attn.shift)), attn.v.weight.device
         self.regions = [to_device(index, device) for index in own]
-        self.order = to_device(np.argsort(np.concatenate([index.flatten() for index in own])), device)
+        self.order = torch.cat([index.flatten() for index in self.regions]).argsort()
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
         """Gives the guidance's share of query and key: (..., G) to (..., 2D)."""
@@ -52,7 +50,7 @@ def join_qkv(attention: WindowAttention | ClassAttention, dtype: torch.dtype) ->
     return FastLinear(weight.to(dtype), F.pad(attention.v.bias, (2 * dim, 0)).to(dtype))
 
 
-def regions(geometry: Geometry) -> list[np.ndarray]:
+def regions(geometry: Geometry) -> list[list[list[int]]]:
     """Splits windows into the regions whose tokens see each other, so that nothing is computed to be masked.
 
     A mask of -100, the reference's, lets a weight of e^-100 through. That is below the rounding of float32 as long as
@@ -62,15 +60,15 @@ def regions(geometry: Geometry) -> list[np.ndarray]:
         geometry: of the windows.
 
     Returns:
-        (n', L') indices for each size L' of regions; together every token once.
+        For each size L' of regions n' of them, L' indices each; together every token once.
     """
     by_length = {}
     for tokens, numbers in zip(geometry.index, geometry.region):
-        for own in np.unique(numbers):
-            members = tokens[(numbers == own) & (tokens >= 0)]
-            if len(members):
+        for own in sorted(set(numbers)):
+            members = [token for token, number in zip(tokens, numbers) if number == own and token >= 0]
+            if members:
                 by_length.setdefault(len(members), []).append(members)
-    return [np.stack(members) for members in by_length.values()]
+    return list(by_length.values())
 
 
 class ComposedClassAggregation:

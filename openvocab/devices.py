@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,14 +106,14 @@ def exact_float32() -> None:
         logger.info("convolutions in float32 are computed in float32 from here on (torch.backends.cudnn.allow_tf32)")
 
 
-def to_device(values: np.ndarray | Sequence[float] | Sequence[int], device: torch.device | str,
+def to_device(values: Sequence, device: torch.device | str,
               dtype: torch.dtype | None = None) -> Tensor:
     """Copies values of the host to a device, without waiting for what the device has still to do.
 
     `torch.tensor(values, device=...)` waits.
 
     Args:
-        values: numbers, any shape.
+        values: numbers, or sequences of them.
         device: of the answer.
         dtype: of the answer; default: as `torch.tensor` chooses it.
 

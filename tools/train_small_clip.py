@@ -1,9 +1,11 @@
-"""Trains the small CLIP of EmojiScapes from scratch on a CPU and writes it in open_clip's format.
+"""Trains the small CLIP of EmojiScapes from scratch, on a CPU or a GPU, and writes it in open_clip's format.
 
     export OMP_NUM_THREADS=1
     python tools/train_small_clip.py --output output/clip_names
     python tools/train_small_clip.py --output output/clip --phase places --init output/clip_names/clip.pt
     python tools/export_weights.py output/clip/clip.pt openvocab/weights/emojiscapes_clip.pt
+
+On a GPU: --device cuda --workers 12, one process.
 
 It sees crops and scenes with the names of what they show, never a mask. The losses compare with the embeddings of *all*
 names (a softmax over the closed set of names instead of those in the batch; this is closer to classification than
@@ -19,6 +21,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,11 +39,13 @@ from openvocab.clip.weights import expand_token_table, read_state
 from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, Scene, render_scene, world
 from openvocab.data.emojiscapes.crops import CropPainter
 from openvocab.data.emojiscapes.scenes import IGNORE, stream
+from openvocab.devices import to_device, usable_precision
 from openvocab.engine.launcher import run_processes
 from openvocab.files import replace_atomically
 
 logger = logging.getLogger("train_small_clip")
 
+ROOT = Path(__file__).resolve().parent.parent
 PATCH = 8  # pixels
 SCENE_SIDE = 128  # pixels, as the segmentation head will see scenes
 SCENES = 0.35  # share of whole scenes in the second phase; the rest are mosaics
@@ -90,14 +95,14 @@ class Batches(IterableDataset):
         cv2.setNumThreads(0)  # leave the cores to the training
         info = torch.utils.data.get_worker_info()
         phase, seed, steps = self.args.phase, self.args.seed, self.args.steps
-        painter = CropPainter(world(), TRAIN_STYLES, stream("bank", seed))
+        painter = CropPainter(world(), self.args.styles, stream("bank", seed))
         for step in range(self.start + info.id, steps, info.num_workers):
             painter.rng = stream("batch", phase, seed, step, self.rank)
             side, batch = stage_of(step, self.args)
             difficulty = min(1.0, step / (0.35 * steps))
             samples = [
-                crop(painter, side, difficulty) if phase == "names" else scene_or_mosaic(painter)
-                for _ in range(batch // self.processes)
+                crop(painter, side, difficulty) if phase == "names" else scene_or_mosaic(painter, self.args.styles)
+                for _ in range(max(1, batch // self.processes))
             ]
             yield tuple(torch.from_numpy(np.stack(column)) for column in zip(*samples, strict=True))
 
@@ -119,11 +124,11 @@ def crop(painter: CropPainter, side: int, difficulty: float) -> Sample:
     return Sample(image, np.zeros((side // PATCH) ** 2, np.uint8), pad_names([names]), np.float32(1 / 12))
 
 
-def scene_or_mosaic(painter: CropPainter) -> Sample:
+def scene_or_mosaic(painter: CropPainter, styles: Sequence[str]) -> Sample:
     """A whole scene with all its names, or a mosaic of 4, 9 or 16 crops with the names of each."""
     across = SCENE_SIDE // PATCH
     if painter.rng.random() < SCENES:
-        image, labels = render_scene(Scene("mini", "clip", TRAIN_STYLES, int(painter.rng.integers(1 << 31))))
+        image, labels = render_scene(Scene("mini", "clip", tuple(styles), int(painter.rng.integers(1 << 31))))
         image = cv2.resize(image, (SCENE_SIDE, SCENE_SIDE), interpolation=cv2.INTER_AREA)
         names = [np.setdiff1d(labels, [IGNORE]).tolist()]
         return Sample(image, np.zeros(across**2, np.uint8), pad_names(names), np.float32(1 / 20))
@@ -133,8 +138,8 @@ def scene_or_mosaic(painter: CropPainter) -> Sample:
 
 def normalise(images: Tensor) -> Tensor:
     """(B, h, w, 3) uint8 -> (B, 3, h, w) float32 with CLIP's mean and deviation."""
-    mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN) * 255
-    std = torch.tensor(open_clip.OPENAI_DATASET_STD) * 255
+    mean, std = (255 * to_device(values, images.device) for values in (
+        open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 
 
@@ -184,11 +189,11 @@ def losses(
     count, tokens, classes = len(whole), dense.shape[1], len(text)
     picture, region, slot = (said.names >= 0).nonzero(as_tuple=True)
     name = said.names[picture, region, slot]
-    allowed = torch.zeros(count, MAX_REGIONS, classes, dtype=torch.bool)
+    allowed = torch.zeros(count, MAX_REGIONS, classes, dtype=torch.bool, device=text.device)
     allowed[picture, region, name] = True
 
     shown = allowed.any(1)
-    objects = shown & (torch.arange(classes) < nouns)
+    objects = shown & (torch.arange(classes, device=text.device) < nouns)
     target = torch.where(objects.any(1, keepdim=True), objects, shown).float()
     target = target / target.sum(1, keepdim=True)
     of_picture = -(target * (scale * whole @ text.T).log_softmax(-1)).sum(1).mean()
@@ -197,7 +202,7 @@ def losses(
     of_crop = said.regions[picture] == region[:, None]  # (names, N)
     scores = log_dense[picture, :, name].masked_fill(~of_crop, -torch.inf).sort(dim=1, descending=True).values
     wanted = (of_crop.sum(1) * said.share[picture]).long().clamp_min(1)[:, None]
-    best = torch.arange(tokens) < wanted
+    best = torch.arange(tokens, device=text.device) < wanted
     of_names = -(scores.masked_fill(~best, 0).sum(1, keepdim=True) / wanted).mean()
 
     rows = allowed.gather(1, said.regions.long()[..., None].expand(-1, -1, classes))
@@ -236,18 +241,19 @@ def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
 
 @torch.no_grad()
 def zero_shot(
-    model: nn.Module, names: Names, styles: tuple[str, ...], side: int, count: int = 960
+    model: nn.Module, names: Names, styles: Sequence[str], side: int, count: int
 ) -> tuple[float, float]:
     """Top-1 over the nouns on fresh single-object crops: (class token, mean of the dense tokens)."""
     model.eval()
-    painter = CropPainter(world(), styles, stream("zero-shot", styles, side))
+    device = model.logit_scale.device
+    painter = CropPainter(world(), styles, stream("zero-shot", tuple(styles), side))
     crops = [painter.crop(side, 1, 1.0) for _ in range(count)]
     nouns = len(world().nouns)
-    text = F.normalize(model.encode_text(names.fixed(TEMPLATES[-1])[:nouns]).float(), dim=-1)
-    target = torch.tensor([present[0] for _, present in crops])
+    text = F.normalize(model.encode_text(names.fixed(TEMPLATES[-1])[:nouns].to(device)).float(), dim=-1)
+    target = torch.tensor([present[0] for _, present in crops], device=device)
     hits = np.zeros(2)
     for start in range(0, count, 120):
-        images = torch.from_numpy(np.stack([image for image, _ in crops[start : start + 120]]))
+        images = torch.from_numpy(np.stack([image for image, _ in crops[start : start + 120]])).to(device)
         whole, dense = image_embeddings(model.visual, normalise(images))
         pooled = (20 * dense @ text.T).softmax(-1).mean(1)
         for k, score in enumerate((whole @ text.T, pooled)):
@@ -268,6 +274,11 @@ def average_gradients(model: nn.Module) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
+def judged(args: argparse.Namespace) -> list[Sequence[str]]:
+    """The styles that accuracy is measured in: those of training, and the held-out one in a training with all."""
+    return [args.styles, *([(HELD_OUT_STYLE,)] if tuple(args.styles) == TRAIN_STYLES else [])]
+
+
 def save(path: Path, payload: dict) -> None:
     """Writes beside, then renames."""
     replace_atomically(path, lambda file: torch.save(payload, file))
@@ -275,26 +286,29 @@ def save(path: Path, payload: dict) -> None:
 
 def train(model: nn.Module, args: argparse.Namespace) -> None:
     """Trains to the last step, from the state in the output folder if there is one."""
-    names = Names(model.context_length)
+    names, device = Names(model.context_length), torch.device(args.device)
+    precision = usable_precision("bfloat16!" if args.force_bfloat16 else "bfloat16", device, "precision",
+                                 "--force-bfloat16")
     rate_at_most = args.rate or RATES[args.phase]
     optims = optimizers(model, rate_at_most)
     state_file, start, spent = args.output / "state.pt", 0, 0.0
     if state_file.is_file():
-        state = torch.load(state_file)
+        state = torch.load(state_file, map_location=device)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optims, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         start, spent = state["step"], state["seconds"]
-    batches = DataLoader(Batches(args, start), batch_size=None, num_workers=1, prefetch_factor=8)
-    begun, running, seen = time.time(), np.zeros(4), 0
+    batches = DataLoader(Batches(args, start), batch_size=None, num_workers=args.workers, prefetch_factor=8,
+                         pin_memory=device.type == "cuda")
+    begun, running, seen = time.time(), torch.zeros(4, device=device), 0
     for step, batch in enumerate(batches, start):
-        said = Sample(*batch)
+        said = Sample(*(part.to(device, non_blocking=True) for part in batch))
         rate = rate_at_most * min(1, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / args.steps))
         for optimizer in optims:
             optimizer.param_groups[0]["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             whole, dense = image_embeddings(model.visual, normalise(said.image))
-            text = model.encode_text(names.draw(stream("names", args.seed, step)))
+            text = model.encode_text(names.draw(stream("names", args.seed, step)).to(device))
         text = F.normalize(text.float(), dim=-1)
         scale = model.logit_scale.exp().clamp(max=60)
         parts = losses(whole, dense, text, scale, said, len(world().nouns))
@@ -305,20 +319,20 @@ def train(model: nn.Module, args: argparse.Namespace) -> None:
         for optimizer in optims:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        running += (*(loss.item() for loss in parts), 1)
+        running += torch.stack([*(loss.detach() for loss in parts), torch.ones_like(parts[0])])
         seen += len(said.image) * comm.get_world_size()
         if (step + 1) % 50 == 0:
             took = time.time() - begun
             logger.info(
                 "step %d/%d  side %d  picture %.3f  tokens %.3f, %.3f  scale %.1f  %.0f pictures/s  %.1f min",
-                *(step + 1, args.steps, said.image.shape[1], *(running[:3] / running[3]), scale.item()),
+                *(step + 1, args.steps, said.image.shape[1], *(running[:3] / running[3]).tolist(), scale.item()),
                 *(seen / took, (spent + took) / 60),
             )
-            running[:] = 0
+            running.zero_()
         if not comm.is_main_process():
             continue
         if (step + 1) % 500 == 0 or step + 1 == args.steps:
-            result = {s: zero_shot(model, names, s, 64, 480) for s in (TRAIN_STYLES, (HELD_OUT_STYLE,))}
+            result = {" ".join(styles): zero_shot(model, names, styles, 64, args.crops // 2) for styles in judged(args)}
             logger.info("zero-shot top-1 (class token, dense tokens): %s", result)
             saved = [optimizer.state_dict() for optimizer in optims]
             seconds = spent + time.time() - begun
@@ -329,14 +343,14 @@ def export(model: nn.Module, args: argparse.Namespace) -> None:
     """Rounds to half precision, sets rows of the token table that no name uses to zero, and measures what is left."""
     names = Names(model.context_length)
     used = torch.unique(torch.cat([t for w in names.tokens.values() for t in w]).flatten())
-    state = {k: v.detach().half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    state = {k: v.detach().cpu().half() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
     kept = torch.zeros(len(state["token_embedding.weight"]), 1, dtype=torch.bool)
     kept[used] = True
     state["token_embedding.weight"] = torch.where(kept, state["token_embedding.weight"], 0)
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
     report = {
-        f"{label} {side}px": zero_shot(model, names, styles, side)
-        for label, styles in (("training styles", TRAIN_STYLES), ("held-out style", (HELD_OUT_STYLE,)))
+        f"{label} {side}px": zero_shot(model, names, styles, side, args.crops)
+        for label, styles in zip(("training styles", "held-out style"), judged(args))
         for side in (48, 64)
     }
     logger.info("zero-shot top-1 (class token, dense tokens) after rounding to half precision: %s", report)
@@ -352,6 +366,7 @@ def run(args: argparse.Namespace) -> None:
     open_clip.add_model_config(args.config)
     model = open_clip.create_model(args.config.stem)
     model.logit_scale.data.fill_(math.log(15))
+    model.to(args.device)
     if args.init:
         state = expand_token_table(read_state(args.init), model.vocab_size)
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
@@ -366,16 +381,22 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("output/small_clip"))
-    parser.add_argument("--config", type=Path, default=Path("openvocab/clip/configs/emojiscapes-vit-s8.json"))
+    parser.add_argument("--config", type=Path, default=ROOT / "openvocab/clip/configs/emojiscapes-vit-s8.json")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rate", type=float, help="greatest learning rate; the phase's own if not given")
     parser.add_argument("--phase", choices=sorted(STAGES), default="names", help="see the top of this file")
     parser.add_argument("--init", type=Path, help="parameters to start from (this script's, or the shipped file)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--processes", type=int, help="default: 2 on a CPU, 1 on a GPU")
+    parser.add_argument("--workers", type=int, default=1, help="that draw, for each process")
+    parser.add_argument("--styles", nargs="+", default=TRAIN_STYLES, choices=TRAIN_STYLES, help="to train on")
+    parser.add_argument("--crops", type=int, default=960, help="that accuracy is measured on")
+    parser.add_argument("--force-bfloat16", action="store_true", help="also where it is emulated")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    return run_processes(run, (args,), processes=args.processes, device="cpu")
+    processes = args.processes or (2 if args.device == "cpu" else 1)
+    return run_processes(run, (args,), processes=processes, device=args.device)
 
 
 if __name__ == "__main__":

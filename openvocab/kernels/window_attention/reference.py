@@ -3,7 +3,6 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,22 +13,22 @@ SEPARATED = -100.0  # added to the logits of tokens that must not see each other
 
 
 class Geometry(NamedTuple):
-    """Where the tokens of each window lie after the cyclic shift; on the host, because it depends on sizes alone.
+    """Where the tokens of each window lie after the cyclic shift: plain numbers, as they depend on sizes alone.
 
     Attributes:
-        index: (n, L) int64 into the flattened map, -1 for padding.
-        region: (n, L) int64; tokens of a window with different numbers come from opposite sides of the map.
-        order: (H * W) int64, for each token of the map its place in the flattened windows.
+        index: n windows of L places in the flattened map, -1 for padding.
+        region: n windows of L numbers; tokens of a window with different numbers come from opposite sides of the map.
+        order: for each of the H W tokens of the map its place in the flattened windows.
     """
 
-    index: np.ndarray
-    region: np.ndarray
-    order: np.ndarray
+    index: tuple[tuple[int, ...], ...]
+    region: tuple[tuple[int, ...], ...]
+    order: tuple[int, ...]
 
 
 @lru_cache(maxsize=64)
 def window_geometry(height: int, width: int, window: int, shift: int) -> Geometry:
-    """Lays windows over a map, once per size.
+    """Lays windows over a map, once per size and on the host: a device never waits, and a tracer sees constants.
 
     Args:
         height: tokens of the map.
@@ -38,24 +37,24 @@ def window_geometry(height: int, width: int, window: int, shift: int) -> Geometr
         shift: in tokens.
 
     Returns:
-        The geometry; not to be written to.
+        The geometry.
     """
-    axes = []
-    for side in (height, width):
-        padded = side + -side % window
-        shifted = np.arange(padded)
-        place = (shifted + shift) % padded
-        axes.append((np.where(place < side, place, -1).reshape(-1, window),
-                     (shifted >= padded - shift).astype(np.int64).reshape(-1, window)))
-    (y, y_region), (x, x_region) = axes
-    y, y_region = (rows[:, None, :, None] for rows in (y, y_region))  # (rows, columns, window, window) when broadcast
-    x, x_region = (columns[None, :, None, :] for columns in (x, x_region))
-    index, region = np.broadcast_arrays(np.where((y < 0) | (x < 0), -1, y * width + x), 2 * y_region + x_region)
-    index, region = (part.reshape(-1, window * window) for part in (index, region))
-    tokens = index.flatten()  # every token of the map lies in exactly one window
-    order = np.empty(height * width, dtype=np.int64)
-    order[tokens[tokens >= 0]] = np.flatnonzero(tokens >= 0)
-    return Geometry(index, region, order)
+    rows, columns = (_axis(side, window, shift) for side in (height, width))
+    index, region = [], []
+    for band in rows:
+        for cut in columns:
+            index.append(tuple(y * width + x if y >= 0 and x >= 0 else -1 for y, _ in band for x, _ in cut))
+            region.append(tuple(2 * own + other for _, own in band for _, other in cut))
+    place = {token: number for number, token in enumerate(token for tokens in index for token in tokens)}
+    return Geometry(tuple(index), tuple(region), tuple(place[token] for token in range(height * width)))
+
+
+def _axis(side: int, window: int, shift: int) -> list[list[tuple[int, int]]]:
+    """For each window along an axis its tokens: place (-1 for padding), and 1 if the shift carried it around."""
+    padded = side + -side % window
+    tokens = [((shifted + shift) % padded, int(shifted >= padded - shift)) for shifted in range(padded)]
+    tokens = [(place if place < side else -1, region) for place, region in tokens]
+    return [tokens[first:first + window] for first in range(0, padded, window)]
 
 
 class Windows(NamedTuple):
@@ -86,11 +85,9 @@ def make_windows(height: int, width: int, window: int, shift: int, device: torch
     Returns:
         The windows.
     """
-    geometry = window_geometry(height, width, window, shift)
-    index, region, order = (to_device(part, device) for part in geometry)
-    padded, split = bool((geometry.index < 0).any()), bool((geometry.region != geometry.region[:, :1]).any())
+    index, region, order = (to_device(part, device) for part in window_geometry(height, width, window, shift))
     mask = None
-    if padded or split:
+    if shift or height % window or width % window:
         mask = torch.where(region[:, :, None] == region[:, None, :], 0.0, SEPARATED)
         mask = mask.masked_fill((index < 0)[:, None, :], float("-inf"))[:, None].to(dtype)
     return Windows(index.clamp(min=0), order, mask)
