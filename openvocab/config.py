@@ -27,6 +27,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all
 
     cfg.SOLVER.OPTIMIZER = "AdamW"
+    cfg.SOLVER.AMP.FORCE = False  # AMP also where the device can only emulate its precision, many times slower
     cfg.SOLVER.POLYNOMIAL_POWER = 0.9  # of LR_SCHEDULER_NAME "WarmupPolynomialLR"
     cfg.SOLVER.PRETRAINED_MULTIPLIER = 0.01  # learning rate of CLIP or another backbone relative to BASE_LR
 

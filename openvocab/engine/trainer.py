@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from openvocab.data.loader import build_train_loader, dataset_dicts
+from openvocab.devices import FORCE, native, usable_precision
 from openvocab.engine.checkpointing import AtomicCheckpointer, CheckpointHook, load_weights_for_cfg
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.rng import preserved_rng, restore_rng_state
@@ -33,22 +34,24 @@ logger = logging.getLogger(__name__)
 
 
 class AutocastTrainer(SimpleTrainer):
-    """One step in mixed precision: float16 with a gradient scaler on a GPU, bfloat16 on a CPU.
+    """One step in mixed precision: in float16 with a gradient scaler.
 
     Detectron2's `AMPTrainer` insists on CUDA.
     """
 
-    def __init__(self, model: nn.Module, data_loader: DataLoader | None, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, model: nn.Module, data_loader: DataLoader | None, optimizer: torch.optim.Optimizer,
+                 precision: torch.dtype) -> None:
         """As `SimpleTrainer`.
 
         Args:
             model: possibly wrapped for distributed training.
             data_loader: endless.
             optimizer: clips in its `step`, so that it sees unscaled gradients.
+            precision: of autocast, bfloat16 or float16.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
-        self.precision = torch.bfloat16 if self.device_type == "cpu" else torch.float16
+        self.precision = precision
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=self.precision == torch.float16)
 
     def run_step(self) -> None:
@@ -103,8 +106,10 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = build_optimizer(cfg, model)
         model = wrap_for_distributed(model)
-        step = AutocastTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = step(model, None, optimizer)
+        precision = training_precision(cfg)
+        logger.info("training in %s", str(precision).removeprefix("torch."))
+        self._trainer = (SimpleTrainer(model, None, optimizer) if precision == torch.float32 else
+                         AutocastTrainer(model, None, optimizer, precision))
         self.scheduler = build_lr_scheduler(cfg, optimizer)
         self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
@@ -250,6 +255,23 @@ class Trainer(DefaultTrainer):
         cfg.MODEL.WEIGHTS = f"training in {self.cfg.OUTPUT_DIR}, after {self.iter + 1} iterations"
         self._last_eval_results = self.test(cfg, self.model) if cfg.DATASETS.TEST else OrderedDict()
         return self._last_eval_results
+
+
+def training_precision(cfg: CfgNode) -> torch.dtype:
+    """Chooses what autocast computes in: bfloat16 where the device has it, else float16 on a GPU, else float32.
+
+    Args:
+        cfg: MODEL.DEVICE; SOLVER.AMP.ENABLED False always gives float32; SOLVER.AMP.FORCE takes bfloat16 or, on a GPU
+            without it, float16 although the device can only emulate them.
+
+    Returns:
+        The precision; a warning says where it is not the one that AMP stands for.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return torch.float32
+    device = cfg.MODEL.DEVICE
+    lowered = "float16" if device.startswith("cuda") and not native(torch.bfloat16, device) else "bfloat16"
+    return usable_precision(lowered + FORCE * cfg.SOLVER.AMP.FORCE, device, "SOLVER.AMP", "SOLVER.AMP.FORCE True")
 
 
 def wrap_for_distributed(model: nn.Module) -> nn.Module:
