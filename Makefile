@@ -3,7 +3,7 @@
 # make bench    time of both methods on this machine, against bare image encoders; table and plot in benchmarks/results
 #
 # Each target first brings .venv up to date (tools/bootstrap.py), which takes no time where it is. Settings:
-#   PYTHON=python3.12          the Python to make .venv with (3.11 or 3.12; found on PATH where not given)
+#   PYTHON=python3.12          the Python to make .venv with (3.11, 3.12 or 3.13; found on PATH where not given)
 #   DETECTRON2=git             detectron2 from upstream's repository (needs a C++ compiler) instead of the pinned wheel
 #   MODEL=catseg_b INPUT=a.jpg VOCABULARY="cat,sofa" OUTPUT=folder DEVICE=cuda   passed on to demo/demo.py
 #   SEED=12                    another seed for the scenes that `make demo` draws
@@ -15,26 +15,41 @@ DETECTRON2 ?=
 TESTS ?=
 ARGS ?=
 SEED ?= 11
+# The extras of setup.py that a target needs. A part whose tests `make test` runs adds its extra to TEST_EXTRAS.
+DEMO_EXTRAS = demo
+TEST_EXTRAS = $(DEMO_EXTRAS) test
 DEMO_OUTPUT = $(or $(OUTPUT),output/demo)
 
 MODEL_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(VOCABULARY),--vocabulary "$(VOCABULARY)") \
 	$(if $(DEVICE),--device "$(DEVICE)")
 DEMO_OPTIONS = $(MODEL_OPTIONS) $(if $(INPUT),--input "$(INPUT)") --output "$(DEMO_OUTPUT)"
 
-.PHONY: help setup demo test test-slow bench lint clean
+.PHONY: help setup setup-test demo test test-slow bench lint clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 # A name on PATH may be a shim that does not run, so each candidate is run.
+PYTHONS = python3.12 python3.11 python3.13 python3 python
+define SET_UP
+@for python in $(or $(PYTHON),$(VENV)/bin/python $(PYTHONS)); do \
+	if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then \
+		exec $$python tools/bootstrap.py --venv "$(VENV)" --extras $(1) --detectron2 "$(DETECTRON2)"; \
+	fi; \
+done; \
+echo "setup: error: Python 3.11, 3.12 or 3.13 is needed, found none ($(or $(PYTHON),tried $(PYTHONS))):" \
+	"install one and run make PYTHON=/path/to/python3.12" >&2; exit 1
+endef
+
 setup:
-	@for python in $(or $(PYTHON),$(VENV)/bin/python python3.12 python3.11 python3 python); do \
-		if $$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1; then \
-			exec $$python tools/bootstrap.py --venv "$(VENV)" --detectron2 "$(DETECTRON2)"; \
-		fi; \
-	done; \
-	echo "setup: error: Python 3.11 or 3.12 is needed, found none ($(or $(PYTHON),tried python3.12 python3.11 python3)):" \
-		"install one and run make PYTHON=/path/to/python3.12" >&2; exit 1
+	$(call SET_UP,$(DEMO_EXTRAS))
+
+# A target of its own: in `make demo test` each target is made once, with what the first one needs.
+setup-test:
+	$(call SET_UP,$(TEST_EXTRAS))
+
+# Two threads that wait for each other by spinning take twenty times as long where other work runs beside them.
+demo: export OMP_WAIT_POLICY ?= passive
 
 # Without INPUT: the shipped pictures, two scenes drawn now, and apart from them one in a style no model was trained on.
 demo: setup
@@ -47,17 +62,17 @@ else
 		$(MODEL_OPTIONS) $(ARGS)
 endif
 
-test: setup
+test: setup-test
 	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS) $(TESTS)
 
-test-slow: setup
+test-slow: setup-test
 	$(VENV)/bin/python -m pytest -m slow $(ARGS) $(TESTS)
 
 bench: setup
 	$(VENV)/bin/python benchmarks/speed.py --output benchmarks/results/speed_cpu $(ARGS)
 	$(VENV)/bin/python benchmarks/label_map_memory.py --output benchmarks/results/label_map_memory.csv
 
-lint: setup
+lint: setup-test
 	$(VENV)/bin/ruff check .
 
 clean:

@@ -44,7 +44,8 @@ REQUIREMENTS = (
     Requirement("timm", "timm", ">=1.0.17"),
     Requirement("fvcore", "fvcore", ">=0.1.5.post20221221"),
     Requirement("numpy", "numpy", ">=2.0"),
-    Requirement("pillow", "PIL", ">=10"),
+    # Up to 10.0.1, ImageOps.exif_transpose turns a TIFF with an Orientation tag a second time: loading has turned it.
+    Requirement("pillow", "PIL", ">=10.1"),
     Requirement("opencv-python", "cv2", ">=4.8"),
     Requirement("tqdm", "tqdm"),
     # The rest is imported by detectron2, which is installed without its own (outdated) list of requirements.
@@ -118,7 +119,7 @@ def check() -> None:
     """
     if sys.version_info[:2] < MIN_PYTHON:
         wanted, got = ("{}.{}".format(*version[:2]) for version in (MIN_PYTHON, sys.version_info))
-        raise ImportError(f"openvocab needs Python >={wanted}, got {got}: make an environment with python3.11 or 3.12")
+        raise ImportError(f"openvocab needs Python >={wanted}, got {got}: make an environment with Python 3.11 to 3.13")
     for requirement in REQUIREMENTS:
         _check_requirement(requirement)
     _check_torch_pair()

@@ -1,7 +1,8 @@
 """Makes the virtual environment that `make` runs in; does nothing, in a fraction of a second, where it is up to date.
 
-Standard library only: this runs before anything is installed. What is installed is said elsewhere: the requirements and
-the pinned detectron2 in `openvocab/preflight.py`, the versions in `constraints.txt`.
+Standard library only: this runs before anything is installed. pip brings uv into the environment, uv all the rest.
+What is installed is said elsewhere: the requirements and the pinned detectron2 in `openvocab/preflight.py`, the extras
+in `setup.py`, the versions in `constraints.txt`.
 """
 
 from __future__ import annotations  # a Python too old for this file's annotations must still get as far as check_python
@@ -11,31 +12,20 @@ import contextlib
 import hashlib
 import json
 import os
-import queue
-import re
 import runpy
 import shutil
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from pathlib import Path
 
+from installers import SetupError, clean_environment, explain, run_step, say, with_pip_settings
+
 ROOT = Path(__file__).resolve().parent.parent
-SUPPORTED_PYTHONS = ((3, 11), (3, 12))
-MIN_FREE_BYTES = 8_000_000_000  # torch with its CUDA libraries: 5.4 GB installed, and wheels on their way
+SUPPORTED_PYTHONS = ((3, 11), (3, 12), (3, 13))
+MIN_FREE_BYTES = 7_000_000_000  # torch with its CUDA libraries and the rest, unpacked: 6.2 GB
 STATE_FILE = ".openvocab-setup.json"  # in the environment; says "running" until everything is installed
 FINGERPRINT_FILES = ("constraints.txt", "setup.py", "pyproject.toml", "openvocab/preflight.py")
-HEARTBEAT_SECONDS = 30.0
-NO_NETWORK = (
-    "Failed to establish a new connection|Name or service not known|Temporary failure in name resolution|Max retries"
-    "|ConnectTimeoutError|Connection timed out|Network is unreachable|ProxyError|Read timed out|Connection aborted"
-)
-
-
-class SetupError(Exception):
-    """Something the user has to mend; its text is the one line that is printed."""
 
 
 def check_python(version: tuple[int, ...] = sys.version_info[:2]) -> None:
@@ -45,22 +35,23 @@ def check_python(version: tuple[int, ...] = sys.version_info[:2]) -> None:
         version: major and minor number.
     """
     if tuple(version) not in SUPPORTED_PYTHONS:
-        names = " or ".join(f"{major}.{minor}" for major, minor in SUPPORTED_PYTHONS)
+        names = ", ".join(f"{major}.{minor}" for major, minor in SUPPORTED_PYTHONS)
         raise SetupError(
-            f"Python {names} is needed, got {version[0]}.{version[1]} ({sys.executable}): "
+            f"one of Python {names} is needed, got {version[0]}.{version[1]} ({sys.executable}): "
             "install one and run make PYTHON=/path/to/python3.12"
         )
 
 
 def check_disk(folder: Path, needed: int = MIN_FREE_BYTES) -> None:
-    """Raises SetupError where the disk of an existing folder has fewer than `needed` bytes left."""
+    """Raises SetupError where the disk of a folder, which need not exist yet, has fewer than `needed` bytes left."""
+    folder = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise SetupError(f"disk space: {needed / 1e9:.0f} GB are needed in {folder}, got {free / 1e9:.1f} GB free")
 
 
 def fingerprint(detectron2: str, root: Path = ROOT) -> str:
-    """Hashes what the content of the environment depends on.
+    """Hashes what the content of the environment depends on, but for the extras, which are noted by name.
 
     Args:
         detectron2: where detectron2 comes from, see `main`.
@@ -94,7 +85,7 @@ def write_state(venv: Path, state: dict) -> None:
 
 
 def prepare_venv(venv: Path) -> bool:
-    """Leaves an environment with a working pip at `venv`.
+    """Leaves an environment with this Python at `venv`.
 
     An environment of ours whose installation was cut short, or whose Python is another, is made anew. One that somebody
     else made is kept and installed into.
@@ -106,187 +97,131 @@ def prepare_venv(venv: Path) -> bool:
         SetupError: a foreign environment has another Python, or no environment can be made with this Python.
     """
     state = read_state(venv)
-    if venv.exists():
+    if os.path.lexists(venv):
         same = _venv_version(venv) == sys.version_info[:2]
-        if same and state.get("state") == "done":
+        if same and (state.get("state") == "done" or not state.get("ours")):
             return bool(state.get("ours"))
         if not state.get("ours"):
-            if not same:
-                raise SetupError(f"{venv} was not made by make and does not run this Python: remove it, or set VENV=")
-            return False
+            raise SetupError(f"{venv} was not made by make and does not run this Python: remove it, or set VENV=")
         say(f"{venv.name} is " + ("unfinished" if same else "of another Python") + ": making it anew")
         shutil.rmtree(venv)
     else:
         say(f"making {venv.name} with Python {sys.version.split()[0]}")
-    check_disk(next(folder for folder in venv.parents if folder.exists()))
+    check_disk(venv)
     venv.mkdir(parents=True)
-    write_state(venv, {"state": "running", "ours": True})
+    write_state(venv, {**state, "state": "running", "ours": True})
     _create_venv(venv)
     return True
 
 
 def _create_venv(venv: Path) -> None:
-    """Runs venv; Debian splits ensurepip off, so a pip outside the environment may have to put one into it."""
-    base = getattr(sys, "_base_executable", None) or sys.executable
-    if subprocess.run([base, "-m", "venv", str(venv)], capture_output=True, check=False).returncode == 0:
-        return
-    bare = subprocess.run([base, "-m", "venv", "--without-pip", str(venv)], capture_output=True, text=True, check=False)
-    command = [base, "-m", "pip", "--python", str(venv / "bin" / "python"), "install", "--quiet", "pip"]
-    if bare.returncode or subprocess.run(command, env=pip_environment(), check=False).returncode:
-        last = (bare.stderr.strip().splitlines() or ["neither ensurepip nor pip works"])[-1]
-        raise SetupError(f"{base} cannot make an environment ({last}): install its venv package, e.g. python3-venv")
+    command = [_base_python(), "-m", "venv", "--without-pip", str(venv)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise SetupError(f"{command[0]} cannot make an environment: {explain(run.stdout + run.stderr)}")
+
+
+def ensure_pip(venv: Path) -> None:
+    """Puts pip where it is missing; Debian splits ensurepip off, so a pip outside the environment may have to do it.
+
+    Raises:
+        SetupError: no way leads there.
+    """
+    python = str(venv / "bin" / "python")
+    for command in (
+        [python, "-m", "pip", "--version"],
+        [python, "-m", "ensurepip", "--upgrade"],  # of a pip that does not run, too
+        [_base_python(), "-m", "pip", "--python", python, "install", "pip"],
+    ):
+        run = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
+        if run.returncode == 0:
+            return
+    reason = explain(run.stdout + run.stderr)
+    raise SetupError(f"{_base_python()} has neither ensurepip nor pip ({reason}): install python3-venv or its like")
+
+
+def _base_python() -> str:
+    return getattr(sys, "_base_executable", None) or sys.executable
 
 
 def _venv_version(venv: Path) -> tuple[int, ...] | None:
-    """Major and minor number of an environment's Python; None where it does not run or has no pip."""
-    code = "import sys, pip; print(*sys.version_info[:2])"
+    """Major and minor number of an environment's Python; None where it does not run."""
+    command = [str(venv / "bin" / "python"), "-c", "import sys; print(*sys.version_info[:2])"]
     try:
-        run = subprocess.run([str(venv / "bin" / "python"), "-c", code], capture_output=True, text=True, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
         return None
     return tuple(int(part) for part in run.stdout.split()) if run.returncode == 0 else None
 
 
-def pip_environment() -> dict[str, str]:
-    """The environment variables for pip: the user's, without those that would send files elsewhere."""
-    dropped = {"PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_CONSTRAINT", "PYTHONHOME", "PYTHONPATH"}
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PYTHONUNBUFFERED": "1"}
-
-
-def pip(venv: Path, step: str, *arguments: str) -> None:
-    """Runs pip in the environment, shows the large downloads and a sign of life, and logs everything.
+def install(venv: Path, extras: list[str], detectron2: str) -> None:
+    """Installs everything into an environment.
 
     Args:
-        venv: the environment; pip's full output is appended to `setup.log` in it.
-        step: what is being done, for messages.
-        arguments: of pip.
-
-    Raises:
-        SetupError: pip failed; says why in one line.
-    """
-    say(step)
-    command = [str(venv / "bin" / "python"), "-m", "pip", *arguments]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=pip_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    lines: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
-    log_path = venv / "setup.log"
-    output = []
-    try:
-        with log_path.open("a", encoding="utf-8") as log:
-            log.write(f"$ {' '.join(command)}\n")
-            for line in _with_heartbeat(lines):
-                log.write(line)
-                output.append(line)
-                _show(line)
-        code = process.wait()
-    finally:
-        if process.poll() is None:  # Ctrl-C: no pip may go on writing behind our back
-            process.terminate()
-            process.wait()
-    if code:
-        raise SetupError(f"{step}: {explain(''.join(output))} (all of pip's output: {log_path})")
-
-
-def explain(output: str) -> str:
-    """Returns the reason of a failed pip run in one line, from its output."""
-    if re.search(NO_NETWORK, output):
-        return "no network: pip cannot reach its package index"
-    if "No space left on device" in output:
-        return "the disk is full"
-    errors = [line.strip() for line in output.splitlines() if line.startswith("ERROR:")]
-    return errors[-1] if errors else "pip failed"
-
-
-def _read_lines(stream, lines: queue.Queue) -> None:
-    for line in stream:
-        lines.put(line)
-    lines.put(None)
-
-
-def _with_heartbeat(lines: queue.Queue):
-    """Yields the lines until None arrives, and says every half minute that there is still something going on."""
-    start = time.monotonic()
-    while True:
-        try:
-            line = lines.get(timeout=HEARTBEAT_SECONDS)
-        except queue.Empty:
-            say(f"  ... {time.monotonic() - start:.0f} s")
-            continue
-        if line is None:
-            return
-        yield line
-
-
-def _show(line: str) -> None:
-    """Prints what a waiting user wants to know of pip's output: large downloads and the final unpacking."""
-    download = re.match(r"\s*Downloading (\S+?)(-cp\d+\S*|-py\d\S*)? \((\d+\.?\d*) ([MG])B\)", line)
-    if download and (download[4] == "G" or float(download[3]) >= 20):
-        say(f"  downloading {download[1].rsplit('/', 1)[-1]} ({download[3]} {download[4]}B)")
-    elif line.startswith("Installing collected packages:"):
-        count = line.count(",") + 1
-        say(f"  unpacking {count} package" + ("s" if count > 1 else ""))
-
-
-def install(venv: Path, detectron2: str) -> None:
-    """Installs everything into an environment that has pip.
+        venv: the environment.
+        extras: names of `setup.py`.
+        detectron2: see `install_detectron2`.
 
     Raises:
         SetupError: a step failed; says why in one line.
     """
-    constraints = ("--constraint", str(ROOT / "constraints.txt"))
-    pip(venv, "[1/4] build tools", "install", *constraints, "setuptools", "wheel")
+    ensure_pip(venv)
+    environment, log = clean_environment(), venv / "setup.log"
+    python = str(venv / "bin" / "python")
+    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+    # Wheels only: a pip that is too old to know uv's wheel must not try to compile it.
+    pip = [python, "-m", "pip", "install", "--only-binary=:all:", *constraints, "uv", "setuptools", "wheel"]
+    run_step("[1/4] uv and build tools", pip, environment, log)
+    environment = with_pip_settings(environment, _output([python, "-m", "pip", "config", "list"], environment))
+    if not any(venv.glob("lib/python*/site-packages/torch")):
+        check_disk(Path(_output([str(venv / "bin" / "uv"), "cache", "dir"], environment).strip()))
     # Without isolation, packages that come as source are built with the pinned setuptools, not with the newest.
-    packages = ("--no-build-isolation", "--editable", f"{ROOT}[demo,test]")
-    pip(venv, "[2/4] torch, torchvision, this package and the rest (3 GB to load)", "install", *constraints, *packages)
-    install_detectron2(venv, detectron2)
+    packages = ["--no-build-isolation", "--editable", f"{ROOT}[{','.join(extras)}]"]
+    step = f"[2/4] torch, torchvision, this package [{','.join(extras)}] and the rest"
+    run_step(step, [*uv_pip(venv, "install"), *constraints, *packages], environment, log)
+    install_detectron2(venv, detectron2, environment)
     say("[4/4] checking the installation")
-    code = "from openvocab import preflight; preflight.check(); import detectron2, torchvision"
-    command = [str(venv / "bin" / "python"), "-c", code]
-    run = subprocess.run(command, cwd=ROOT, env=pip_environment(), capture_output=True, text=True, check=False)
+    # These imports also leave the bytecode of what every command needs.
+    code = "from openvocab import preflight; preflight.check(); import torchvision, openvocab.inference.segmenter"
+    run = subprocess.run([python, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
         raise SetupError("the installation does not work: " + (run.stderr.strip().splitlines() or ["no message"])[-1])
 
 
-def install_detectron2(venv: Path, source: str) -> None:
+def uv_pip(venv: Path, action: str) -> list[str]:
+    """The beginning of a command line of the environment's own uv."""
+    return [str(venv / "bin" / "uv"), "pip", action, "--python", str(venv / "bin" / "python")]
+
+
+def _output(command: list[str], environment: dict[str, str]) -> str:
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def install_detectron2(venv: Path, source: str, environment: dict[str, str]) -> None:
     """Installs detectron2 without its requirements, which this package declares itself.
 
     Args:
-        venv: the environment.
-        source: "wheel" (pinned, its hash checked), "git" (upstream; needs a C++ compiler), or anything pip installs.
+        venv: the environment, with uv.
+        source: "wheel" (pinned, its hash checked), "git" (upstream; needs a C++ compiler), or anything uv installs.
+        environment: variables for uv.
 
     Raises:
         SetupError: the download failed, or the wheel has another hash than the pinned one.
     """
     preflight = runpy.run_path(str(ROOT / "openvocab" / "preflight.py"))
-    step = f"[3/4] detectron2 ({source})"
-    python = str(venv / "bin" / "python")
-    query = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
-    site_packages = subprocess.run([python, "-c", query], capture_output=True, text=True, check=True).stdout.strip()
-    wheel_name = preflight["DETECTRON2_WHEEL"].replace("-", "_").replace("==", "-")
-    if source == "wheel" and (Path(site_packages) / f"{wheel_name}.dist-info" / "RECORD").is_file():
-        return
-    if any(Path(site_packages).glob("*detectron2-*.dist-info")):
-        pip(venv, f"{step}: removing the present one", "uninstall", "--yes", "detectron2", "sal-detectron2")
+    step, log = f"[3/4] detectron2 ({source})", venv / "setup.log"
+    others = ["detectron2"] if source == "wheel" else ["detectron2", "sal-detectron2"]
+    _output([*uv_pip(venv, "uninstall"), *others], environment)
     if source != "wheel":
         target = preflight["DETECTRON2_GIT"] if source == "git" else source
-        pip(venv, step, "install", "--no-build-isolation", "--no-deps", target)
+        run_step(step, [*uv_pip(venv, "install"), "--no-build-isolation", "--no-deps", target], environment, log)
         return
-    flags = preflight["DETECTRON2_PIP_FLAGS"]
-    with tempfile.TemporaryDirectory() as folder:
-        pip(venv, step + ": loading", "download", *flags, "--dest", folder, preflight["DETECTRON2_WHEEL"])
-        (wheel,) = Path(folder).iterdir()
-        check_hash(wheel, preflight["DETECTRON2_SHA256"])
-        pip(venv, step + ": installing", "install", *flags, "--target", site_packages, str(wheel))
-
-
-def check_hash(file: Path, expected: str) -> None:
-    """Raises SetupError where the SHA-256 of a file is not the expected one (64 hexadecimal digits)."""
-    got = hashlib.sha256(file.read_bytes()).hexdigest()
-    if got != expected:
-        raise SetupError(f"{file.name}: SHA-256 expected {expected}, got {got}: not installed")
+    query = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    site_packages = _output([str(venv / "bin" / "python"), "-c", query], environment).strip()
+    # Its tag names Python 3.10, which is only taken together with a folder.
+    flags = ["--no-deps", "--only-binary=:all:", "--python-version=3.10", "--target", site_packages, "--require-hashes"]
+    pinned = f"{preflight['DETECTRON2_WHEEL']} --hash=sha256:{preflight['DETECTRON2_SHA256']}\n"
+    run_step(step, [*uv_pip(venv, "install"), *flags, "--requirements", "-"], environment, log, stdin=pinned)
 
 
 @contextlib.contextmanager
@@ -298,20 +233,20 @@ def only_one():
         yield
         return
     with open(__file__, "rb") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another make is setting up: waiting for it")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
-def say(text: str) -> None:
-    """Prints a line of progress at once, also into a pipe."""
-    print(f"setup: {text}", flush=True)
-
-
-def set_up(venv: Path, detectron2: str | None) -> None:
+def set_up(venv: Path, extras: list[str], detectron2: str | None) -> None:
     """Brings the environment up to date; returns at once where it is.
 
     Args:
         venv: folder of the environment.
+        extras: names of `setup.py` that are needed now; those of earlier calls are kept.
         detectron2: see `install_detectron2`; None keeps what the environment was made with, at first the wheel.
 
     Raises:
@@ -319,14 +254,15 @@ def set_up(venv: Path, detectron2: str | None) -> None:
     """
     state = read_state(venv)
     detectron2 = detectron2 or state.get("detectron2") or "wheel"
+    present = state.get("extras", [])
     key = fingerprint(detectron2)
-    if state.get("state") == "done" and state.get("key") == key and (venv / "bin" / "python").exists():
+    done = state.get("state") == "done" and state.get("key") == key and set(extras) <= set(present)
+    if done and (venv / "bin" / "python").exists():
         return
     start = time.monotonic()
-    ours = prepare_venv(venv)
-    note = {"ours": ours, "detectron2": detectron2}
+    note = {"ours": prepare_venv(venv), "detectron2": detectron2, "extras": sorted({*present, *extras})}
     write_state(venv, {"state": "running", **note})
-    install(venv, detectron2)
+    install(venv, note["extras"], detectron2)
     write_state(venv, {"state": "done", "key": key, **note})
     say(f"{venv.name} is ready after {time.monotonic() - start:.0f} s")
 
@@ -335,13 +271,14 @@ def main() -> int:
     """Runs the set-up from the command line and returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="folder of the environment")
-    parser.add_argument("--detectron2", default=None, help="wheel (default), git, or a requirement or path for pip")
+    parser.add_argument("--extras", nargs="*", default=["demo"], help="names of setup.py")
+    parser.add_argument("--detectron2", default=None, help="wheel (default), git, or a requirement or path for uv")
     arguments = parser.parse_args()
     try:
         check_python()
         with only_one():
-            set_up(arguments.venv.absolute(), arguments.detectron2 or None)
-    except SetupError as error:
+            set_up(arguments.venv.absolute(), arguments.extras, arguments.detectron2 or None)
+    except (SetupError, OSError) as error:
         print(f"setup: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
