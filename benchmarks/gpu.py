@@ -1,14 +1,14 @@
 """Everything worth knowing on a GPU, in one command: checks, times, memory, and the training of the small models.
 
     python benchmarks/gpu.py --output /tmp/gpu                  # all parts
-    python benchmarks/gpu.py speed batches --output /tmp/gpu
+    python benchmarks/gpu.py speed train_step --output /tmp/gpu
     python benchmarks/gpu.py --dry-run --output /tmp/gpu        # on a CPU, at toy sizes: does it run at all?
 
 Needs a Python (3.11 or newer) that has the packages; neither make nor a network, and the checkout may be read-only.
 Each part takes less than 8 minutes and writes its table OUTPUT/<part>.csv row by row, so that a machine that is taken
 away leaves what was measured until then. A part that fails is reported, the others go on; exit code 1.
 
-Parts: device, kernel_tests, golden, kernels, speed, batches, train_step, train.
+Parts: device, kernel_tests, golden, kernels, speed, train_step, train_clip, train.
 """
 
 import argparse
@@ -24,7 +24,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]  # the checkout nee
 
 PARTS = {
     "device": "gpu_checks", "kernel_tests": "gpu_checks", "golden": "gpu_checks", "kernels": "gpu_kernels",
-    "speed": "gpu_speed", "batches": "gpu_speed", "train_step": "gpu_speed", "train": "gpu_train",
+    "speed": "gpu_speed", "train_step": "gpu_speed", "train_clip": "gpu_train", "train": "gpu_train",
 }  # fmt: skip
 SECONDS = 470  # of a part
 

@@ -1,4 +1,4 @@
-"""Parts of `gpu.py`: time and memory of both methods, whole calls and training steps, random weights.
+"""Parts of `gpu.py`: time and memory of both methods, whole calls and training steps, with random weights.
 
 A cell is one way (eager reference, compiled reference, fast path) in one precision; precisions that the device would
 have to emulate are left out. Words are encoded beforehand. CAT-Seg sees 480 x 640 pixels by its sliding window, LSeg
@@ -7,9 +7,12 @@ have to emulate are left out. Words are encoded beforehand. CAT-Seg sees 480 x 6
 """
 
 import gc
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,7 +22,7 @@ from torch import Tensor, nn
 from openvocab.devices import native
 from openvocab.engine.optimizer import build_optimizer
 from openvocab.engine.setup import build_cfg, build_model
-from openvocab.testing import golden_image, numbered_words
+from openvocab.testing import TINY_CATSEG, TINY_LSEG, golden_image, numbered_words
 from openvocab.vocab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,9 +30,9 @@ if TYPE_CHECKING:
 
 WORDS = (1, 7, 20, 150, 459, 847)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
-BATCHES = (1, 8, 32)
 METHODS = ("catseg_b", "lseg_l16")
-TOY = {"catseg_b": "emojiscapes/catseg", "lseg_l16": "emojiscapes/lseg"}
+TOY = {"catseg_b": TINY_CATSEG + "TEST: {SLIDING_WINDOW: {ENABLED: True, SIZE: 48, KERNEL: 32, STRIDE: 16}}\n",
+       "lseg_l16": TINY_LSEG}
 WAYS = {  # how a model is built
     "eager": ["MODEL.FAST", "False", "MODEL.CATSEG.KERNELS", "eager"],
     "compiled": ["MODEL.FAST", "False", "MODEL.CATSEG.KERNELS", "eager"],
@@ -48,41 +51,32 @@ class Cell(NamedTuple):
 
 CELLS = [Cell("eager", "float32"), Cell("fast", "float32"), Cell("fast", "tf32"), Cell("fast", "bfloat16"),
          Cell("fast", "float16"), Cell("eager", "bfloat16"), Cell("eager", "float16")]
+SEVERAL = [Cell("fast", "float32"), Cell("fast", "bfloat16")]
 COMPILED = [Cell("compiled", "float32"), Cell("compiled", "bfloat16")]
 
 
 def speed(setting: "Setting") -> Iterator[dict[str, Any]]:
-    """Times one picture over the number of words, in every way and precision; what compiles comes last."""
-    counts = (1, 3) if setting.dry else WORDS
+    """Times whole calls: one picture over the number of words, several pictures in a call, and last what compiles."""
     exact: dict[tuple[str, int], Tensor] = {}
-    for cells, words in ((CELLS, counts), (COMPILED, counts[1:2] if setting.dry else (7, 150))):
-        cells = [cell for cell in cells if _native(cell.precision, setting)]
+    for cells, words, images in _plan(setting):
         for method in METHODS:
             models = {way: _build(method, way, setting) for way in dict.fromkeys(cell.way for cell in cells)}
-            for count in words:
-                for cell in cells:
-                    if setting.late:
-                        return
-                    row, labels = _measure(models[cell.way], method, cell, count, 1, setting)
-                    truth = exact.setdefault((method, count), labels)
-                    yield row | {"labels as in float32 [%]": f"{100 * float((labels == truth).float().mean()):.3f}"}
+            for count, number, cell in product(words, images, cells):
+                if setting.late:
+                    return
+                row, labels = _measure(models[cell.way], method, cell, count, number, setting)
+                truth = exact.setdefault((method, count), labels)
+                yield row | {"labels as in float32 [%]": f"{100 * float((labels == truth).float().mean()):.3f}"}
             del models
             _forget()
 
 
-def batches(setting: "Setting") -> Iterator[dict[str, Any]]:
-    """Times several pictures in one call, on the fast path."""
-    for method in METHODS:
-        model = _build(method, "fast", setting)
-        for precision in filter(lambda name: _native(name, setting), ("float32", "bfloat16")):
-            for count in (3,) if setting.dry else (20, 150):
-                for images in (1, 2) if setting.dry else BATCHES:
-                    if setting.late:
-                        return
-                    row, _ = _measure(model, method, Cell("fast", precision), count, images, setting)
-                    yield row | {"ms per image": f"{float(row['ms']) / images:.2f}"}
-        del model
-        _forget()
+def _plan(setting: "Setting") -> list[tuple[list[Cell], Sequence[int], Sequence[int]]]:
+    """Lists cells, numbers of words and numbers of pictures that are measured with each other."""
+    few = (3,) if setting.dry else (7, 150)
+    plan = [(CELLS, few if setting.dry else WORDS, (1,)), (SEVERAL, few, (2,) if setting.dry else (8, 32)),
+            (COMPILED, few, (1,))]
+    return [([cell for cell in cells if _native(cell.precision, setting)], *rest) for cells, *rest in plan]
 
 
 def train_step(setting: "Setting") -> Iterator[dict[str, Any]]:
@@ -117,9 +111,13 @@ def _build(method: str, way: str, setting: "Setting") -> nn.Module:
 
 
 def _config(method: str, overrides: list[str], setting: "Setting") -> Any:
-    name = TOY[method] if setting.dry else method
-    return build_cfg(name, ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "not read", "TEST.OUTPUT", "labels",
-                            *overrides])
+    keys = ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "not read", "TEST.OUTPUT", "labels", *overrides]
+    if not setting.dry:
+        return build_cfg(method, keys)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "toy.yaml"
+        path.write_text(TOY[method])
+        return build_cfg(path, keys)
 
 
 def _measure(model: nn.Module, method: str, cell: Cell, count: int, images: int,

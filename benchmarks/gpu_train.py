@@ -1,4 +1,4 @@
-"""Part of `gpu.py`: trains the small models by the README's recipe, whole, and evaluates them."""
+"""Parts of `gpu.py`: the training of the small models by the README's recipe, whole, with their evaluation."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,49 +25,49 @@ class Step(NamedTuple):
     command: list[str]
 
 
-def steps(setting: "Setting") -> list[Step]:
-    """Lists the recipe's commands, run in a scratch folder.
-
-    Args:
-        setting: a dry run takes two iterations each, in the one style that needs no fetched drawings.
-
-    Returns:
-        The steps, in their order.
-    """
-    workers = max(1, (os.cpu_count() or 2) - 2)
-    draw = ["--device", setting.device, "--workers", str(1 if setting.dry else workers)]
-    own = ["--num-gpus", "0" if setting.dry else "1"]
-    keys = ["DATALOADER.NUM_WORKERS", "0" if setting.dry else str(workers)]
-    short = []
+def train_clip(setting: "Setting") -> Iterator[dict[str, Any]]:
+    """Trains the small CLIP, both phases; a row per command, with the accuracy on fresh crops."""
+    options = ["--device", setting.device, "--workers", str(_workers(setting))]
     if setting.dry:
-        draw += ["--styles", "openmoji", "--crops", "8", "--processes", "1"]
-        short = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATASETS.TEST", "()",
-                 "DATASETS.TRAIN", "('emojiscapes_mini_train_openmoji',)"]  # fmt: skip
-    steps_of_clip = {phase: "1" if setting.dry else count for phase, count in (("names", "2000"), ("places", "2400"))}
-    clip, catseg = ["MODEL.CLIP.PRETRAINED", "clip.pt"], ["--config-file", f"{ROOT}/configs/emojiscapes/catseg.yaml"]
-    lseg = ["--config-file", f"{ROOT}/configs/emojiscapes/lseg.yaml"]
-    tool, train = [f"{ROOT}/tools/train_small_clip.py", *draw, "--output"], [f"{ROOT}/train_net.py", *own]
-    return [
-        Step("clip, names", "names", [*tool, "names", "--steps", steps_of_clip["names"]]),
-        Step("clip, places", "places", [*tool, "places", "--phase", "places", "--steps", steps_of_clip["places"],
-                                        "--init", "names/clip.pt"]),
-        Step("clip, half precision", "", [f"{ROOT}/tools/export_weights.py", "places/clip.pt", "clip.pt"]),
-        Step("catseg", "first", [*train, *catseg, "OUTPUT_DIR", "first", *clip, *keys, *short]),
-        Step("catseg, all of CLIP", "second", [
-            *train, *catseg, "OUTPUT_DIR", "second", "MODEL.WEIGHTS", "first/model_final.pth", *clip,
-            "MODEL.CLIP.FINETUNE", "full", "SOLVER.PRETRAINED_MULTIPLIER", "0.3", "SOLVER.BASE_LR", "0.0006",
-            "SOLVER.MAX_ITER", "800", "SEED", "2", *keys, *short]),
-        Step("lseg", "lseg", [*train, *lseg, "OUTPUT_DIR", "lseg", *clip, "MODEL.LSEG.BACKBONE_PRETRAINED", "clip.pt",
-                              *keys, *short]),
-    ]  # fmt: skip
+        options += ["--styles", "openmoji", "--crops", "8", "--processes", "1"]
+    tool = [f"{ROOT}/tools/train_small_clip.py", *options, "--output"]
+    names, places = ("1", "1") if setting.dry else ("2000", "2400")
+    yield from _run(setting, [
+        Step("names", "names", [*tool, "names", "--steps", names]),
+        Step("places", "places", [*tool, "places", "--phase", "places", "--steps", places, "--init", "names/clip.pt"]),
+        Step("half precision", "", [f"{ROOT}/tools/export_weights.py", "places/clip.pt", "clip.pt"]),
+    ])  # fmt: skip
 
 
 def train(setting: "Setting") -> Iterator[dict[str, Any]]:
-    """Runs the recipe; a row per command with its seconds, and one per dataset with the scores."""
+    """Trains the small CAT-Seg, both times, and the small LSeg on the shipped CLIP; a row per command and dataset."""
+    command = [f"{ROOT}/train_net.py", "--num-gpus", "0" if setting.dry else "1", "--config-file"]
+    keys = ["DATALOADER.NUM_WORKERS", str(_workers(setting))]
+    short = []
+    if setting.dry:
+        short = ["SOLVER.MAX_ITER", "1", "SOLVER.IMS_PER_BATCH", "2", "DATASETS.TEST", "()",
+                 "DATASETS.TRAIN", "('emojiscapes_mini_train_openmoji',)"]  # fmt: skip
+    catseg, lseg = (f"{ROOT}/configs/emojiscapes/{name}.yaml" for name in ("catseg", "lseg"))
+    yield from _run(setting, [
+        Step("catseg", "first", [*command, catseg, "OUTPUT_DIR", "first", *keys, *short]),
+        Step("catseg, all of CLIP", "second", [
+            *command, catseg, "OUTPUT_DIR", "second", "MODEL.WEIGHTS", "first/model_final.pth",
+            "MODEL.CLIP.FINETUNE", "full", "SOLVER.PRETRAINED_MULTIPLIER", "0.3", "SOLVER.BASE_LR", "0.0006",
+            "SOLVER.MAX_ITER", "800", "SEED", "2", *keys, *short]),
+        Step("lseg", "lseg", [*command, lseg, "OUTPUT_DIR", "lseg", *keys, *short]),
+    ])  # fmt: skip
+
+
+def _workers(setting: "Setting") -> int:
+    return 1 if setting.dry else max(1, (os.cpu_count() or 2) - 2)
+
+
+def _run(setting: "Setting", steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
+    """Runs commands in a scratch folder; a row per command with its seconds, and one per result that it leaves."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as scratch:
-        for step in steps(setting):
+        for step in steps:
             if setting.late:
                 return
             start = time.monotonic()
@@ -76,12 +76,12 @@ def train(setting: "Setting") -> Iterator[dict[str, Any]]:
             if done.returncode:
                 raise RuntimeError(f"{step.name} ended with {done.returncode}: {done.stdout[-3000:]}")
             yield _row(step.name, seconds=f"{time.monotonic() - start:.0f}")
-            for report in sorted((Path(scratch) / step.folder).rglob("*_results.json") if step.folder else ()):
+            folder = Path(scratch) / step.folder
+            for report in sorted(folder.rglob("*_results.json")) if step.folder else ():
                 result = json.loads(report.read_text())
                 yield _row(step.name, result["dataset"], result["scores"])
-            accuracy = Path(scratch) / step.folder / "zero_shot.json"
-            if step.folder and accuracy.is_file():
-                yield _row(step.name, note=" ".join(accuracy.read_text().split()))
+            if step.folder and (folder / "zero_shot.json").is_file():
+                yield _row(step.name, note=" ".join((folder / "zero_shot.json").read_text().split()))
 
 
 def _row(step: str, dataset: str = "", scores: dict[str, float] | None = None, seconds: str = "",

@@ -6,7 +6,7 @@ CAT-Seg (ViT-B/16, sliding window, a picture of 480 x 640, label map as answer) 
 encoder on the five 384 x 384 views in float32; LSeg (ViT-L/16 at 480 x 480) in units of timm's bare ViT in float32.
 Random weights, words encoded beforehand. A cell is the least of several runs, and so is the yardstick, which is timed
 between the cells of the same number of words. Memory is the peak above what was taken before the call; the first one of
-a precision also derives weights. Kernels need a GPU: benchmarks/kernels_gpu.py.
+a precision also derives weights. Kernels need a GPU: benchmarks/gpu.py.
 """
 
 import argparse
