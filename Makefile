@@ -47,11 +47,14 @@ else
 		$(MODEL_OPTIONS) $(ARGS)
 endif
 
+# One worker per core; a file's tests share a worker and what its fixtures build. tests/conftest.py has the order.
+PYTEST = $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
 test: setup
-	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS) $(TESTS)
+	$(PYTEST) -m "not slow" $(ARGS) $(TESTS)
 
 test-slow: setup
-	$(VENV)/bin/python -m pytest -m slow $(ARGS) $(TESTS)
+	$(PYTEST) -m slow $(ARGS) $(TESTS)
 
 bench: setup
 	$(VENV)/bin/python benchmarks/speed.py --output benchmarks/results/speed_cpu $(ARGS)
