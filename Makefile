@@ -1,6 +1,8 @@
 # make demo     segment the pictures that ship with the repository, with the small model that ships with it
 # make test     the tests that need neither GPU nor network; make test-slow the long ones; make lint the style
 # make bench    time of both methods on this machine, against bare image encoders; table and plot in benchmarks/results
+# make gpu      checks, times, memory and training of the small models on a GPU (ARGS="speed train" for some parts, ARGS=
+#               --dry-run for a machine without one); a table per part in OUTPUT, by default output/gpu
 #
 # Each target first brings .venv up to date (tools/bootstrap.py), which takes no time where it is. Settings:
 #   PYTHON=python3.12          the Python to make .venv with (3.11, 3.12 or 3.13; found on PATH where not given)
@@ -24,7 +26,7 @@ MODEL_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(VOCABULARY),--vocabular
 	$(if $(DEVICE),--device "$(DEVICE)")
 DEMO_OPTIONS = $(MODEL_OPTIONS) $(if $(INPUT),--input "$(INPUT)") --output "$(DEMO_OUTPUT)"
 
-.PHONY: help setup setup-test demo test test-slow bench lint clean
+.PHONY: help setup setup-test demo test test-slow bench gpu lint clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -62,15 +64,21 @@ else
 		$(MODEL_OPTIONS) $(ARGS)
 endif
 
+# One worker per core; a file's tests share a worker and what its fixtures build. tests/conftest.py has the order.
+PYTEST = $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
 test: setup-test
-	$(VENV)/bin/python -m pytest -m "not slow" $(ARGS) $(TESTS)
+	$(PYTEST) -m "not slow" $(ARGS) $(TESTS)
 
 test-slow: setup-test
-	$(VENV)/bin/python -m pytest -m slow $(ARGS) $(TESTS)
+	$(PYTEST) -m slow $(ARGS) $(TESTS)
 
 bench: setup
 	$(VENV)/bin/python benchmarks/speed.py --output benchmarks/results/speed_cpu $(ARGS)
 	$(VENV)/bin/python benchmarks/label_map_memory.py --output benchmarks/results/label_map_memory.csv
+
+gpu: setup-test
+	$(VENV)/bin/python benchmarks/gpu.py $(ARGS) --output "$(or $(OUTPUT),output/gpu)"
 
 lint: setup-test
 	$(VENV)/bin/ruff check .

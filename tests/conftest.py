@@ -1,4 +1,4 @@
-"""What holds for every test: a fixed number of threads, and no way out to a network."""
+"""What holds for every test: one thread, and no way out to a network."""
 
 import logging
 import os
@@ -15,16 +15,36 @@ if not shutil.which("nvidia-smi"):
 # Before any test imports a hub client, and for the processes that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Few threads: small models gain nothing from more, and sums must not depend on how many cores a machine has, in this
-# process or in those that tests start.
-THREADS = 2
-os.environ["OMP_NUM_THREADS"] = str(THREADS)
+# One thread, in this process and in those that tests start: workers share the cores among them, small models gain
+# nothing from more, and sums must not depend on how many cores a machine has. Where a library starts more all the same,
+# they sleep while they wait.
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+# The gradients of ViT-L/14 took 5.2 GB at their peak, and the default tests 3.7 GB.
+GB_PER_WORKER = 6
+# Folders whose tests take longest. They start first, or one worker would end with a long file while others wait.
+LONGEST_FIRST = ("golden", "e2e", "engine", "catseg", "kernels")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="of the models in tests/golden: cpu or cuda")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker per core that this process may use, fewer where memory is short."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return max(1, min(cores, int(memory / GB_PER_WORKER)))
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        folder = item.path.parent.name
+        return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=place)  # stable: the order within a file stays
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +55,7 @@ def device(request) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads():
-    pytest.importorskip("torch").set_num_threads(THREADS)  # the variable does nothing where torch is imported already
+    pytest.importorskip("torch").set_num_threads(1)  # the variable does nothing where torch is imported already
 
 
 @pytest.fixture(autouse=True)
@@ -77,24 +97,15 @@ def repository() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture
-def loggers_as_before():
-    """Detectron2's `setup_logger` stops propagation and keeps files open; other tests must not notice."""
-    from openvocab.engine.setup import LOGGER_NAMES
+@pytest.fixture(autouse=True)
+def _loggers_as_before():
+    """Jobs add handlers that hold on to the captured output of their test, or stop propagation: nobody else notices."""
+    def loggers() -> list[logging.Logger]:
+        known = logging.root.manager.loggerDict.values()
+        return [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]
 
-    loggers = [logging.getLogger(name) for name in LOGGER_NAMES]
-    before = [(logger.propagate, logger.level, list(logger.handlers)) for logger in loggers]
+    before = {logger: (logger.propagate, logger.level, list(logger.handlers)) for logger in loggers()}
     yield
-    for logger, (propagate, level, handlers) in zip(loggers, before, strict=True):
-        logger.propagate, logger.level, logger.handlers = propagate, level, handlers
-
-
-@pytest.fixture
-def one_thread():
-    """For tests whose operations are so small that threads wait for each other longer than they compute."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    for logger in loggers():
+        logger.propagate, level, logger.handlers = before.get(logger, (True, logging.NOTSET, []))
+        logger.setLevel(level)

@@ -22,8 +22,9 @@ def wheel(tmp_path_factory) -> Path:
     packed = subprocess.run(tar, capture_output=True, check=True).stdout
     subprocess.run(["tar", "-x", "-C", str(copy)], input=packed, check=True)
     target = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", ".", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--wheel-dir", str(target)], cwd=copy, check=True, capture_output=True, text=True)
+    # What every installer calls; pip itself is not in every environment.
+    build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(target)], cwd=copy, check=True, capture_output=True, text=True)
     (path,) = target.iterdir()
     return path
 

@@ -131,7 +131,8 @@ def raised_by_us(error: BaseException) -> bool:
 
 def _guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int) -> None:
     if processes_sharing_cpu > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes_sharing_cpu))
+        share = max(1, (os.cpu_count() or 1) // processes_sharing_cpu)
+        torch.set_num_threads(min(torch.get_num_threads(), share))  # fewer where OMP_NUM_THREADS says so
 
     def run() -> int:
         job(*args)

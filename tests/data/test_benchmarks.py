@@ -49,7 +49,7 @@ def prepared(tmp_path_factory):
 
 
 @pytest.fixture
-def catalogs(loggers_as_before, one_thread):
+def catalogs():
     """Registers the benchmarks anew, and leaves the catalogs as they were."""
 
     def forget():

@@ -161,7 +161,7 @@ TEST: {OUTPUT: labels}
 
 
 @pytest.mark.parametrize("tiny", [TINY_CATSEG, TINY_LSEG], ids=["catseg", "lseg"])
-def test_the_example_of_the_readme(tiny, repository, tmp_path, monkeypatch, loggers_as_before, one_thread, capfd):
+def test_the_example_of_the_readme(tiny, repository, tmp_path, monkeypatch, capfd):
     """As it stands there, but for a tiny model, a CPU, and two iterations."""
     monkeypatch.chdir(tmp_path)
     config, (training, evaluation, by_keys) = readme_example(repository)

@@ -220,6 +220,7 @@ def test_as_a_process(case, folders, tmp_path, repository):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=900)
     assert done.returncode == case.code, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    assert "Warning" not in done.stderr, "a library's warning, which a user cannot act on"
     if case.code:
         assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] and not done.stdout
     else:

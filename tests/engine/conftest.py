@@ -4,15 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 import toy_method
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _loggers(loggers_as_before):
-    """Every test here may start a job in this process."""
 
 
 @pytest.fixture
@@ -31,11 +25,10 @@ def run_train_net(toys, tmp_path):
     def run(*arguments, **environment):
         config = tmp_path / "toy.yaml"
         config.write_text("MODEL:\n  META_ARCHITECTURE: ToySegmenter\n")
-        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on it
         paths = [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
         return subprocess.run(
             [sys.executable, str(Path(__file__).parent / "toy_train_net.py"), "--config-file", str(config), *arguments],
-            env=os.environ | {"TOY_ROOT": str(toys), "PYTHONPATH": os.pathsep.join(paths)} | threads | environment,
+            env=os.environ | {"TOY_ROOT": str(toys), "PYTHONPATH": os.pathsep.join(paths)} | environment,
             capture_output=True,
             text=True,
             timeout=900,  # seconds; three imports of torch on a machine that is busy with something else

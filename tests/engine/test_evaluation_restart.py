@@ -56,8 +56,7 @@ def test_ten_kills_and_an_unbroken_run_give_the_same_bytes(toys, weights, tmp_pa
     moments += ["toy_test_counts.npz", "toy_test_results.json", "toy_train_classes.csv", "results.md"]
     command = [sys.executable, str(HERE / "killed_evaluation.py"), json.dumps(moments), "--config-file", str(config),
                "--num-gpus", "0", "--eval-only", "--resume", *toy_overrides(broken, **TWO, **weights)]  # fmt: skip
-    environment = os.environ | {"TOY_ROOT": str(toys), "OMP_NUM_THREADS": "1",
-                                "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}  # fmt: skip
+    environment = os.environ | {"TOY_ROOT": str(toys), "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert content(broken) == content(whole)

@@ -1,6 +1,9 @@
 """The command line: user errors are one line with exit code 2, GPUs are counted, recipes are scaled."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -156,3 +159,11 @@ def test_mixed_precision_on_a_cpu(toys, tmp_path):
     trainer.train()
     assert trainer.model.head.weight.dtype == torch.float32
     assert not torch.equal(before, trainer.model.head.weight)
+
+
+def test_as_a_process_no_library_warns(repository):
+    """Of what a library deprecates a user cannot take care."""
+    command = [sys.executable, str(repository / "train_net.py"), "--help"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(repository)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--num-processes" in done.stdout

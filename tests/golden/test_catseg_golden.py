@@ -177,6 +177,8 @@ def test_loss_and_gradients(name, model, golden):
     unused = f"clip.visual.transformer.resblocks.{model.clip.spec.layers - 1}.attn.q_proj_weight"
     assert want.pop(unused) == 0
     assert want.keys() == norms.keys()
+    # ReLUs that float32 cannot decide do not decide this: all of them turned over (`kinks`) move no norm of ViT-B/16 by
+    # more than 4.8e-4 of it, and a CPU turns over a few.
     wrong = {key: (norms[key], norm) for key, norm in want.items()
              if norm > GRADIENT_NOISE and abs(norms[key] - norm) > GRADIENT_NORM_BUDGET * norm}
     assert not wrong
