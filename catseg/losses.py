@@ -28,14 +28,15 @@ def segmentation_loss(logits: Tensor, labels: Sequence[Tensor], ignore_label: in
         Scalar, mean over all counted pixels and classes; 0 where no pixel counts.
 
     Raises:
-        ValueError: a label outside the range, or an unknown rule.
+        ValueError: a label on the host that is outside the range, or an unknown rule.
     """
     if ignored_pixels not in IGNORED_PIXELS:
         raise ValueError(f"ignored_pixels: got {ignored_pixels!r}, expected one of {IGNORED_PIXELS} "
                          "(MODEL.CATSEG.IGNORED_PIXELS)")
     total, pixels = logits.new_zeros(()), 0
     for maps, label in zip(logits, labels, strict=True):
-        check_labels(label, len(maps), ignore_label)
+        if not label.is_cuda:  # the model has checked them where they came from; a GPU would have to wait
+            check_labels(label, len(maps), ignore_label)
         maps = F.interpolate(maps[None], size=label.shape, mode="bilinear", align_corners=False)[0]
         known = label != ignore_label
         # bce(x, t) = softplus(x) - t x, and the one-hot target picks one x per pixel; -logsigmoid(-x) is softplus

@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("--config-file", metavar="FILE", help="a config instead of --model; needs --weights")
     model.add_argument("--weights", metavar="FILE", help="parameters; with --model instead of those it comes with")
     model.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: cuda where there is one)")
-    model.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)")
+    model.add_argument("--dtype", default="float32", help="float32 (default), bfloat16, float16; with ! forced")
     model.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
     parser.add_argument("--output", default="output/demo", metavar="DIR", help="default: output/demo")
     parser.add_argument("--list-models", action="store_true", help="show the models that have a name, and stop")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers import Attention, Mlp
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from lseg.dpt_decoder import DPTDecoder, ResidualConvUnit
 from lseg.image_encoder import Readout
@@ -96,8 +96,7 @@ class FastStages:
             The copies.
         """
         def make(dtype: torch.dtype) -> Stages:
-            folded = _folded(decoder).to(dtype, memory_format=torch.channels_last)
-            return Stages(_fast_encoder(encoder, dtype), folded, FastCorrelation(decoder.head, dtype))
+            return Stages(_fast_encoder(encoder, dtype), _folded(decoder, dtype), FastCorrelation(decoder.head, dtype))
 
         return self._stages.get([decoder, encoder], device, make)
 
@@ -119,7 +118,7 @@ class FastCorrelation:
         self.weight, self.bias = head.weight.detach().flatten(1).to(exact), head.bias.detach().to(exact)
         width = self.weight.shape[1]
         rows = torch.linalg.qr(torch.cat([self.weight, self.bias[:, None]], dim=1).double(), mode="r").R
-        self.constant = float(rows[width:, width].square().sum())  # no such row where C <= F
+        self.constant = rows[width:, width].square().sum().to(exact)  # no such row where C <= F
         rows = rows[:width].to(dtype)
         self.projection = FastLinear(rows[:, :width].contiguous(), rows[:, width].contiguous())
 
@@ -178,12 +177,15 @@ def _fast_encoder(encoder: nn.Module, dtype: torch.dtype) -> nn.Module:
     return fast
 
 
-def _folded(decoder: DPTDecoder) -> DPTDecoder:
-    folded = copy.deepcopy(decoder)
-    for module in folded.modules():
+def _folded(decoder: DPTDecoder, dtype: torch.dtype) -> DPTDecoder:
+    """Copies the decoder with each BatchNorm in the convolution before it."""
+    instead = {}
+    for module in decoder.modules():
         if isinstance(module, ResidualConvUnit):
-            for number in (1, 2):
-                conv, norm = getattr(module, f"conv{number}"), getattr(module, f"bn{number}")
-                setattr(module, f"conv{number}", fuse_conv_bn_eval(conv, norm))
-                setattr(module, f"bn{number}", nn.Identity())
-    return folded
+            for conv, norm in ((module.conv1, module.bn1), (module.conv2, module.bn2)):
+                folded = copy.copy(conv)
+                folded._parameters = dict(zip(("weight", "bias"), fuse_conv_bn_weights(
+                    conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)))
+                instead[conv] = fast_copy(folded, dtype, memory_format=torch.channels_last)
+                instead[norm] = nn.Identity()
+    return fast_copy(decoder, dtype, instead, torch.channels_last)

@@ -64,8 +64,7 @@ def check_precision(wanted: str) -> str:
         ValueError: another name.
     """
     if wanted.removesuffix(FORCE) not in PRECISIONS:
-        raise ValueError(f"dtype: expected one of {', '.join(PRECISIONS)} (with {FORCE} behind it: also where it is "
-                         f"emulated), got {wanted!r}")
+        raise ValueError(f"dtype: expected one of {', '.join(PRECISIONS)}, got {wanted!r}")
     return wanted
 
 

@@ -32,6 +32,7 @@ def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="of the models in tests/golden: cpu or cuda")
 
 
+@pytest.hookimpl(optionalhook=True)  # where pytest-xdist is not installed, nobody calls it
 def pytest_xdist_auto_num_workers() -> int:
     """One worker per core that this process may use, fewer where memory is short."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

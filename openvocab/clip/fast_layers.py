@@ -6,7 +6,8 @@ operators only, those that its own compiler emits; `packs` says where they are u
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,8 @@ class FastValues(FastAttention):
         return self.out(self.qkv(x).chunk(3, dim=-1)[2])
 
 
-def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[nn.Module, nn.Module] | None = None) -> nn.Module:
+def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[Any, Any] | None = None,
+              memory_format: torch.memory_format = torch.preserve_format) -> nn.Module:
     """Copies a module in a precision, with its linear layers replaced by fast ones.
 
     The activation in a `Sequential` of linear layer, activation, linear layer goes into the first.
@@ -129,7 +131,8 @@ def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[nn.Module,
     Args:
         module: with weights; not changed.
         dtype: of the copy.
-        instead: parts of the module and what takes their place.
+        instead: parts or parameters of the module and what takes their place.
+        memory_format: of weights with four dimensions.
 
     Returns:
         The copy.
@@ -146,7 +149,21 @@ def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[nn.Module,
             memo.setdefault(id(second), fast_linear(second, dtype, scales=(1 / scale, 1.0)))
         elif _is_linear(part):
             memo.setdefault(id(part), fast_linear(part, dtype))
-    return copy.deepcopy(module, memo).to(dtype)
+    for tensor in _kept_tensors(module, memo):  # cast while they are copied: no second copy, and no second pass
+        if id(tensor) not in memo:
+            form = memory_format if tensor.dim() == 4 else torch.preserve_format
+            own = tensor.detach().to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True,
+                                     memory_format=form)  # fmt: skip
+            memo[id(tensor)] = nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
+    return copy.deepcopy(module, memo)
+
+
+def _kept_tensors(module: nn.Module, memo: Mapping[int, Any]) -> Iterator[Tensor]:
+    yield from (tensor for tensors in (module._parameters, module._buffers) for tensor in tensors.values()
+                if tensor is not None)
+    for part in module.children():
+        if id(part) not in memo:
+            yield from _kept_tensors(part, memo)
 
 
 def _is_linear(part: nn.Module) -> bool:

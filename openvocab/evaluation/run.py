@@ -23,7 +23,7 @@ from openvocab.evaluation.progress import Progress, evaluation_key, read_progres
 from openvocab.evaluation.report import results_table, write_result, write_summary
 from openvocab.evaluation.result import Result
 from openvocab.evaluation.sem_seg import SemSegEvaluator
-from openvocab.evaluation.statement import digest_of_parameters
+from openvocab.evaluation.statement import describe_precision, digest_of_parameters
 from openvocab.evaluation.words import use_vocabulary_of
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
         parameters = digest_of_parameters(model)
         for evaluator in evaluators:
-            evaluator.statement["parameters_sha256"] = parameters
+            evaluator.statement |= {"parameters_sha256": parameters, "precision": describe_precision(model)}
     for name, evaluator in zip(names, evaluators, strict=True):
         use_vocabulary_of(model, name, cfg)
         result = evaluate_dataset(cfg, model, name, evaluator, resume)

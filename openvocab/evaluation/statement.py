@@ -43,6 +43,18 @@ def describe_model(cfg: CfgNode) -> dict[str, Any]:
     return statement
 
 
+def describe_precision(model: nn.Module) -> str:
+    """Names what a model computes in here and now: the precision of autocast where it is on, else that of its weights.
+
+    Args:
+        model: with parameters.
+    """
+    weight = next(model.parameters())
+    device = weight.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    return str(dtype).removeprefix("torch.")
+
+
 def describe_seen(training: str, seen: Sequence[bool]) -> dict[str, Any]:
     """States how classes were split into seen and unseen ones.
 

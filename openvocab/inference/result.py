@@ -54,6 +54,7 @@ class Result:
         threshold: scores below it come out as -1; None if there was none.
         model: name of the model.
         weights: the file the parameters came from.
+        precision: that was computed in, "float32", "bfloat16" or "float16".
 
     Example:
         >>> result = segmenter("img.jpg", ["cat", "sofa|couch"])
@@ -71,6 +72,7 @@ class Result:
     threshold: float | None = None
     model: str = ""
     weights: str = ""
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         size = self.image.shape[:2]
@@ -230,6 +232,7 @@ class Result:
             "width": self.labels.shape[1],
             "model": self.model,
             "weights": self.weights,
+            "precision": self.precision,
             "vocabulary": [list(entry) for entry in self.vocabulary],
             "synonyms": self.synonyms,
             "background": [list(entry) for entry in self.background],

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from openvocab.assets import weights_path
+from openvocab.devices import check_precision, usable_precision
 from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.memory import require
 from openvocab.inference.result import Result
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 Words = Vocabulary | Sequence[str]
 
-DTYPES = ("float32", "bfloat16", "float16")
 _MAX_SIDE = 2048  # pixels; without sliding window, larger answers are upsampled here, chunk by chunk
 _MAX_ANSWER = 1 << 28  # elements of the (T, h, w) answer asked of a model (1 GiB)
 _CHUNK = 1 << 26  # elements upsampled at once (256 MiB)
@@ -56,20 +56,20 @@ class Segmenter:
             cfg: the config it was built from; `TEST.OUTPUT` must be "sem_seg".
             name: of the model, for reports.
             weights: the file its parameters came from, for reports.
-            dtype: "float32", "bfloat16" or "float16" (the latter two by autocast).
+            dtype: "float32", "bfloat16" or "float16" (the latter two by autocast). Where the device can only emulate
+                it, float32 is used and a warning says so; "bfloat16!" and "float16!" are taken anyway.
 
         Raises:
             ValueError: another dtype or `TEST.OUTPUT`.
         """
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+        check_precision(dtype)
         if cfg.TEST.OUTPUT != "sem_seg":
             raise ValueError(f"cfg: expected TEST.OUTPUT 'sem_seg', got {cfg.TEST.OUTPUT!r}")
         self.model = model.eval()
         self.cfg = cfg
         self.name = name
         self.weights = weights
-        self.dtype = dtype
+        self.dtype = str(usable_precision(dtype, self.device)).removeprefix("torch.")
         self._warned: set[str] = set()  # once per word is enough, however many pictures follow
 
     @property
@@ -93,7 +93,7 @@ class Segmenter:
                 "catseg_b" and "catseg_l" are fetched once), or the path of a config (.yaml).
             weights: file of parameters; needed for a config whose MODEL.WEIGHTS is empty.
             device: "cpu", "cuda", "cuda:1", "mps"; default: "cuda" where there is one, else "cpu".
-            dtype: "float32" (default), "bfloat16" or "float16".
+            dtype: "float32" (default), "bfloat16" or "float16"; see the constructor.
             overrides: flat KEY, VALUE pairs for the config.
 
         Returns:
@@ -107,9 +107,7 @@ class Segmenter:
         from openvocab.checkpoint.load import load_weights
         from openvocab.engine.setup import build_cfg, build_model
 
-        dtype = dtype or "float32"
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+        dtype = check_precision(dtype or "float32")
         chosen = check_device(device)
         text = os.fspath(name_or_config)
         if text.endswith((".yaml", ".yml")):
@@ -170,6 +168,7 @@ class Segmenter:
             threshold=threshold,
             model=self.name,
             weights=self.weights,
+            precision=self.dtype,
         )
 
     def probabilities(self, image: ImageLike, words: Words) -> np.ndarray:

@@ -81,7 +81,7 @@ CASES = (
     Case("unknown device", (*IMG, *CATS, "--device", "gpu"), 2, "device: expected cpu, cuda, cuda:N or mps, got 'gpu'"),
     Case("absent device", (*IMG, *CATS, "--device", "cuda:99"), 2, "device: got 'cuda:99'"),
     Case("unknown dtype", (*IMG, *CATS, "--dtype", "int8"), 2, "dtype: expected one of float32, bfloat16, float16"),
-    Case("bfloat16", (*IMG, *CATS, "--dtype", "bfloat16"), 0, "> cpu, bfloat16", ("img",)),
+    Case("forced bfloat16", (*IMG, *CATS, "--dtype", "bfloat16!"), 0, "> cpu, bfloat16", ("img",)),
     Case("unknown option", (*IMG, *CATS, "--vocabluary", "x"), 2, "--vocabluary"),
     # model and config
     Case("unknown model", (*IMG, *CATS, "--model", "catseg_xxl"), 2, "expected one of emojiscapes_catseg", model=False),
@@ -168,6 +168,18 @@ def test_contents_of_the_files(folders, tmp_path, demo, capsys):
     for part in ("model       tiny (CATSeg)", "weights     ", "device      cpu, float32",
                  "vocabulary  cat, sofa|couch (mean of the synonyms)"):
         assert part in out
+
+
+def test_an_emulated_precision(folders, tmp_path, demo, capsys, monkeypatch):
+    """float32 answers, and one line says why."""
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    case = Case("bfloat16", (*IMG, *CATS, "--dtype", "bfloat16"), 0, "")
+    assert demo.main(arguments_of(case, folders, tmp_path)) == 0
+    out, err = capsys.readouterr()
+    assert "device      cpu, float32" in out
+    assert json.loads((tmp_path / "img.json").read_text())["precision"] == "float32"
+    logged = [line for line in err.splitlines() if "bfloat16" in line]
+    assert len(logged) <= 1 and all("can only emulate bfloat16" in line for line in logged)
 
 
 def test_interrupted(folders, tmp_path, demo, capsys, monkeypatch):

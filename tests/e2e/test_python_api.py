@@ -71,7 +71,7 @@ def test_background_words_become_none(segmenter, image):
 
 
 def test_low_precision_is_close(tiny, image):
-    low = Segmenter.load(tiny.config, weights=tiny.weights, device="cpu", dtype="bfloat16")
+    low = Segmenter.load(tiny.config, weights=tiny.weights, device="cpu", dtype="bfloat16!")
     full = Segmenter.load(tiny.config, weights=tiny.weights, device="cpu")
     difference = np.abs(low.probabilities(image, WORDS) - full.probabilities(image, WORDS)).max()
     assert 0 < difference < 0.05

@@ -154,7 +154,8 @@ def test_training_takes_the_words_of_its_dataset(toys, tmp_path):
 
 
 def test_mixed_precision_on_a_cpu(toys, tmp_path):
-    trainer = Trainer(toy_cfg(tmp_path / "out", **{"SOLVER.AMP.ENABLED": "True", "SOLVER.MAX_ITER": "3"}))
+    amp = {"SOLVER.AMP.ENABLED": "True", "SOLVER.AMP.FORCE": "True"}
+    trainer = Trainer(toy_cfg(tmp_path / "out", **amp, **{"SOLVER.MAX_ITER": "3"}))
     before = trainer.model.head.weight.detach().clone()
     trainer.train()
     assert trainer.model.head.weight.dtype == torch.float32

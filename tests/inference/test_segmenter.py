@@ -225,8 +225,18 @@ def test_numbers_that_are_not_finite_are_an_error(flag):
 def test_autocast_follows_dtype(flag):
     model = ByColour()
     model.answer = lambda item: torch.full((1, 4, 6), float(torch.is_autocast_enabled("cpu")))
-    assert Segmenter(model, config(), name="a", dtype="bfloat16")(flag, ["red"]).scores.max() == 1
+    assert Segmenter(model, config(), name="a", dtype="bfloat16!")(flag, ["red"]).scores.max() == 1
     assert Segmenter(model, config(), name="a", dtype="float32")(flag, ["red"]).scores.max() == 0
+
+
+def test_an_emulated_dtype_is_replaced(flag, monkeypatch, caplog):
+    """Also in what the result says of itself."""
+    monkeypatch.setattr("openvocab.devices.native", lambda dtype, device: dtype == torch.float32)
+    segment = Segmenter(ByColour(), config(), name="a", dtype="bfloat16")
+    assert segment.dtype == segment(flag, ["red"]).precision == "float32"
+    assert [line for line in caplog.messages if "emulate" in line] == [
+        "dtype: this cpu can only emulate bfloat16, slower than float32, which is used instead; bfloat16! forces it"]
+    assert Segmenter(ByColour(), config(), name="a", dtype="bfloat16!")(flag, ["red"]).precision == "bfloat16"
 
 
 def test_constructor_refuses_what_it_cannot_use():
