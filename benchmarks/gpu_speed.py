@@ -102,7 +102,7 @@ def _build(method: str, way: str, setting: "Setting") -> nn.Module:
                  if method == "catseg_b" or "CATSEG" not in pair[0]]
     model = build_model(_config(method, overrides, setting)).eval()
     if way == "compiled":
-        backend = "aot_eager" if setting.dry else "inductor"
+        backend = "eager" if setting.dry else "inductor"
         parts = [model.clip.visual, model.sem_seg_head] if method == "catseg_b" else [model.backbone,
                                                                                      model.sem_seg_head.decoder]
         for part in parts:

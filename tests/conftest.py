@@ -45,7 +45,12 @@ def pytest_collection_modifyitems(items):
         folder = item.path.parent.name
         return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
-    items.sort(key=place)  # stable: the order within a file stays
+    def model_of(item):
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        return str(item.path), str(parameters.get("name", parameters.get("model", "")))
+
+    # Stable: otherwise the order within a file stays. Golden models take longer to build than to ask.
+    items.sort(key=lambda item: (place(item), *(model_of(item) if item.path.parent.name == "golden" else ())))
 
 
 @pytest.fixture(scope="session")

@@ -287,8 +287,7 @@ def save(path: Path, payload: dict) -> None:
 def train(model: nn.Module, args: argparse.Namespace) -> None:
     """Trains to the last step, from the state in the output folder if there is one."""
     names, device = Names(model.context_length), torch.device(args.device)
-    precision = usable_precision("bfloat16!" if args.force_bfloat16 else "bfloat16", device, "precision",
-                                 "--force-bfloat16")
+    precision = usable_precision(args.dtype, device)
     rate_at_most = args.rate or RATES[args.phase]
     optims = optimizers(model, rate_at_most)
     state_file, start, spent = args.output / "state.pt", 0, 0.0
@@ -298,8 +297,7 @@ def train(model: nn.Module, args: argparse.Namespace) -> None:
         for optimizer, saved in zip(optims, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         start, spent = state["step"], state["seconds"]
-    batches = DataLoader(Batches(args, start), batch_size=None, num_workers=args.workers, prefetch_factor=8,
-                         pin_memory=device.type == "cuda")
+    batches = DataLoader(Batches(args, start), None, num_workers=args.workers, prefetch_factor=8)
     begun, running, seen = time.time(), torch.zeros(4, device=device), 0
     for step, batch in enumerate(batches, start):
         said = Sample(*(part.to(device, non_blocking=True) for part in batch))
@@ -329,14 +327,11 @@ def train(model: nn.Module, args: argparse.Namespace) -> None:
                 *(seen / took, (spent + took) / 60),
             )
             running.zero_()
-        if not comm.is_main_process():
-            continue
-        if (step + 1) % 500 == 0 or step + 1 == args.steps:
+        if comm.is_main_process() and ((step + 1) % 500 == 0 or step + 1 == args.steps):
             result = {" ".join(styles): zero_shot(model, names, styles, 64, args.crops // 2) for styles in judged(args)}
             logger.info("zero-shot top-1 (class token, dense tokens): %s", result)
-            saved = [optimizer.state_dict() for optimizer in optims]
-            seconds = spent + time.time() - begun
-            save(state_file, {"model": model.state_dict(), "optimizers": saved, "step": step + 1, "seconds": seconds})
+            save(state_file, {"model": model.state_dict(), "optimizers": [part.state_dict() for part in optims],
+                              "step": step + 1, "seconds": spent + time.time() - begun})
 
 
 def export(model: nn.Module, args: argparse.Namespace) -> None:
@@ -392,7 +387,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="that draw, for each process")
     parser.add_argument("--styles", nargs="+", default=TRAIN_STYLES, choices=TRAIN_STYLES, help="to train on")
     parser.add_argument("--crops", type=int, default=960, help="that accuracy is measured on")
-    parser.add_argument("--force-bfloat16", action="store_true", help="also where it is emulated")
+    parser.add_argument("--dtype", default="bfloat16", help="float32, bfloat16 (default) or float16; with ! forced")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     processes = args.processes or (2 if args.device == "cpu" else 1)
