@@ -28,9 +28,9 @@ def two_scenes():
             for (image, _), label in zip(drawn, labels, strict=True)]
 
 
-# One thread with AVX2 reached it after 60 steps (CAT-Seg with one layer of aggregation, 0.991, 28 s of processor time; with
-# two 80 steps and 81 s) and 70 to 100 steps (LSeg, 30 to 40 s). With plain AdamW at one rate CAT-Seg took 120 to over 200
-# steps: the channels before its last layer die where a word is.
+# One thread with AVX2 reached it after 60 steps (CAT-Seg with one layer of aggregation, 0.991, 28 s of processor time;
+# with two 80 steps and 81 s) and 110 steps (LSeg, 0.993, 47 s). With plain AdamW at one rate CAT-Seg took 120 to over
+# 200 steps: the channels before its last layer die where a word is.
 @pytest.mark.parametrize(
     ("config", "overrides", "steps"), [("emojiscapes/catseg", CATSEG, 160), ("emojiscapes/lseg", LSEG, 240)])
 def test_two_scenes_are_learned_by_heart(config, overrides, steps):
