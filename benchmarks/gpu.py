@@ -46,6 +46,11 @@ class Setting(NamedTuple):
         return self.device == "cpu"
 
     @property
+    def seconds(self) -> float:
+        """After which a measurement starts no further run."""
+        return 0.0 if self.dry else 0.5
+
+    @property
     def late(self) -> bool:
         """Whether the time of the part is over."""
         return time.monotonic() > self.deadline

@@ -133,8 +133,8 @@ def _measure(model: nn.Module, method: str, cell: Cell, count: int, images: int,
         answer = model(request)[0]["labels"]
         peak = _peak(lambda: model(request), setting)
         row = {"method": method, "way": cell.way, "precision": cell.precision, "words": count, "images": images,
-               "ms": f"{1e3 * seconds_of(lambda: model(request), setting.device):.2f}", "peak [MiB]": peak,
-               "stops": _stops(lambda: model(request), setting)}  # fmt: skip
+               "ms": f"{1e3 * seconds_of(lambda: model(request), setting.device, setting.seconds):.2f}",
+               "peak [MiB]": peak, "stops": _stops(lambda: model(request), setting)}  # fmt: skip
     return row, answer.cpu()
 
 
@@ -162,7 +162,7 @@ def _train_step(method: str, kernels: str, precision: str, setting: "Setting") -
 
     with _tf32(precision):
         peak = _peak(step, setting)
-        seconds = seconds_of(step, setting.device, most=2.0)
+        seconds = seconds_of(step, setting.device, 4 * setting.seconds)
     return {"method": method, "kernels": kernels, "precision": precision, "images": images, "side": side,
             "words": count, "ms": f"{1e3 * seconds:.1f}", "peak [MiB]": peak,
             "first loss": f"{float(losses[0]):.6f}", "second loss": f"{float(losses[1]):.6f}"}  # fmt: skip

@@ -23,7 +23,7 @@ def least_seconds(rounds: int, call: Callable[..., object], *args: object) -> fl
 
 
 def seconds_of(call: Callable[[], object], device: str, most: float = 0.5) -> float:
-    """Times a call on a device, warmed up: the median of at least three runs.
+    """Times a call on a device, warmed up: the median of several runs, three at least where there is time.
 
     On CUDA by events of the device, short calls many in a row, so that the host's share is hidden where it can be.
 
@@ -39,7 +39,7 @@ def seconds_of(call: Callable[[], object], device: str, most: float = 0.5) -> fl
     timed = _seconds_on_cuda if device == "cuda" else _seconds_on_host
     at_once = max(1, min(50, int(0.02 / timed(call, 1))))
     times, start = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - start < most and len(times) < 100:
+    while len(times) < (3 if most else 1) or time.perf_counter() - start < most and len(times) < 100:
         times.append(timed(call, at_once))
     return statistics.median(times)
 

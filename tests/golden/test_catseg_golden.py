@@ -22,6 +22,7 @@ from openvocab.testing import (
     golden_state,
     large_vocabulary,
     relative_error,
+    uninitialized,
 )
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -45,7 +46,8 @@ def model(name, device, tmp_path_factory):
     path = tmp_path_factory.mktemp(name) / "released.pth"
     torch.save({"model": golden_state(FOLDER / f"catseg_{name}_state_dict.json")}, path)
     overrides = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path), "TEST.OUTPUT", "sem_seg"]
-    model = build_model(build_cfg(CONFIGS[name], overrides))
+    with uninitialized():
+        model = build_model(build_cfg(CONFIGS[name], overrides))
     load_weights(model, path)
     path.unlink()
     return model.eval()

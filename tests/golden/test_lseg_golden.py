@@ -23,6 +23,7 @@ from openvocab.testing import (
     golden_state,
     golden_tensor,
     relative_error,
+    uninitialized,
 )
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -47,7 +48,8 @@ def model(request, device, tmp_path_factory):
     path = tmp_path_factory.mktemp(name) / "released.ckpt"
     state = golden_state(FOLDER / f"lseg_{name}_state_dict.json")
     torch.save({"state_dict": {f"net.{key}": value for key, value in state.items()}, "epoch": 3}, path)
-    model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]))
+    with uninitialized():
+        model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]))
     load_weights(model, path)
     path.unlink()
     return model.eval()
