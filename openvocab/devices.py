@@ -44,7 +44,7 @@ def _cpu_has_bfloat16() -> bool:
         return False
     if os.environ.get("ATEN_CPU_CAPABILITY", "").lower() in ("avx2", "default"):
         return False
-    if hasattr(torch.cpu, "get_capabilities"):  # from torch 2.11 on, on every architecture
+    if hasattr(torch.cpu, "get_capabilities"):  # newer torch, on every architecture
         found = torch.cpu.get_capabilities()
         return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return any(getattr(torch.cpu, name)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -105,8 +105,7 @@ def exact_float32() -> None:
         logger.info("convolutions in float32 are computed in float32 from here on (torch.backends.cudnn.allow_tf32)")
 
 
-def to_device(values: Sequence, device: torch.device | str,
-              dtype: torch.dtype | None = None) -> Tensor:
+def to_device(values: Sequence, device: torch.device | str, dtype: torch.dtype | None = None) -> Tensor:
     """Copies values of the host to a device, without waiting for what the device has still to do.
 
     `torch.tensor(values, device=...)` waits.
