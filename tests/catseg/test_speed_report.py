@@ -28,6 +28,19 @@ def test_only_the_fast_path_on_one_image_is_judged(script):
     assert row(script, 2.3, path="reference").verdict == "" == row(script, 2.3, images=4).verdict
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_precisions_that_would_be_emulated_are_left_out(script, monkeypatch, native):
+    monkeypatch.setattr(script("speed"), "native", lambda dtype, device: native or dtype == torch.float32)
+    precisions = {precision for _, precision, _ in script("speed")._cells("catseg_b", 7)}
+    assert precisions == ({"float32", "bfloat16"} if native else {"float32"})
+
+
+def test_how_often_a_call_is_timed(script):
+    calls = []
+    seconds = script("measuring").seconds_of(lambda: calls.append(len(calls)), "cpu", most=0)
+    assert 0 <= seconds < 0.01 and len(calls) == 1 + 1 + 50  # warm, estimate, one run of the most calls in a row
+
+
 def test_markdown(script):
     table = script("tables").markdown_table([{"a": "1"}, {"a": "2", "b": "3"}])
     assert table == "| a | b |\n| --- | --- |\n| 1 |  |\n| 2 | 3 |\n"
