@@ -66,6 +66,8 @@ def run(configs: dict[str, CfgNode], output: Path) -> None:
         setup_job(cfg)
         model = build_model(cfg)
         load_weights(model, cfg.MODEL.WEIGHTS)
+        if comm.is_main_process():
+            zoo.note_hash(zoo.find(name), Path(cfg.MODEL.WEIGHTS))
         rows += [({"model": name, "dataset": result.dataset}, result.scores) for result in evaluate(cfg, model)]
     if comm.is_main_process():
         table = score_table(rows)

@@ -44,8 +44,8 @@ class ZooModel:
     sha256: str | None = None
 
 
-# The authors of the released files publish no hashes: the first download notes what came (NAME.sha256 beside the file),
-# and every later load compares.
+# The authors of the released files publish no hashes: the first load notes what came (NAME.sha256 beside the file), and
+# every later one compares.
 _RELEASED = "https://huggingface.co/spaces/hamacojr/CAT-Seg-weights/resolve/main/"
 _SMALL_LICENCE = "MIT; trained on drawings under CC BY-SA 4.0 and others, see THIRD_PARTY.md"
 _LSEG_LICENCE = "MIT (code of the authors); CLIP: MIT; trained on ADE20K and others, which have terms of their own"
@@ -205,18 +205,36 @@ def _shipped(model: ZooModel) -> Path:
     return path
 
 
+def note_hash(model: ZooModel, path: Path) -> None:
+    """Notes the hash of a file that has just been loaded, so that a later change is seen.
+
+    Not before: what a browser saved under the name of the weights may be a web page.
+
+    Args:
+        model: from `find`. Nothing is noted where its hash is published or it ships with the package.
+        path: from `weights_file`; nothing is noted of a file elsewhere.
+    """
+    note = _note_of(path)
+    if model.sha256 or path != cache_folder() / model.file_name or note.is_file():
+        return
+    digest = sha256_of(path)
+    logger.warning("%s: no hash is published for this file; noting sha256 %s in %s", path, digest, note)
+    try:
+        write_atomically(note, f"{digest}  {path.name}\n".encode())
+    except OSError as error:  # a read-only cache is a legitimate set-up; the hash was printed
+        logger.warning("cannot note the hash in %s: %s", note, error)
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
 def _compare(model: ZooModel, path: Path, digest: str) -> None:
-    """Compares a file's hash with the published one, else with the one noted when the file was first seen."""
-    note = path.with_name(path.name + ".sha256")
+    """Compares a file's hash with the published one, else with the one noted when it was first loaded."""
+    note = _note_of(path)
     noted = note.read_text().split() if note.is_file() else []
     expected = model.sha256 or (noted[0] if noted else None)
-    if expected is None:
-        logger.warning("%s: no hash is published for this file; noting sha256 %s in %s", path, digest, note)
-        try:
-            write_atomically(note, f"{digest}  {path.name}\n".encode())
-        except OSError as error:  # a read-only cache is a legitimate set-up; the hash was printed
-            logger.warning("cannot note the hash in %s: %s", note, error)
-    elif digest != expected.lower():
+    if expected is not None and digest != expected.lower():
         raise ValueError(
             f"weights: {path} has changed: expected sha256 {expected}, got {digest}; "
             f"delete it and {note.name} to fetch it again"

@@ -1,12 +1,16 @@
 """Reading weights files safely, and token tables that hold only the rows that were trained."""
 
+import logging
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 ROWS, VALUES, TABLE = "token_embedding.rows", "token_embedding.values", "token_embedding.weight"
 
@@ -19,28 +23,86 @@ NUMPY_NUMBERS = (np._core.multiarray.scalar, (np._core.multiarray.scalar, "numpy
 UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
+# Where training programs keep a state dict in a file, the averaged weights (EMA) behind the plain ones.
+PLACES = ("state_dict", "model", "model_state_dict", "net", "network", "module",
+          "model_ema", "state_dict_ema", "ema_state_dict", "ema_model", "ema")  # fmt: skip
+# What wrappers put in front of every name: DistributedDataParallel and AveragedModel, torch.compile, trainers, EMA.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "ema_model.", "ema.")
+AVERAGED = "n_averaged"  # a counter that AveragedModel keeps beside the weights
+LFS_POINTER = b"version https://git-lfs"
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """Reads a state dict from a file, without running code that the file may hold.
 
+    What the file holds decides how it is read, not its name.
+
     Args:
-        path: .safetensors, or what `torch.save` wrote: a state dict, or one under "state_dict" or "model".
+        path: what safetensors or `torch.save` wrote: a state dict, or one under a key of `PLACES`.
 
     Returns:
-        Names and tensors on the CPU; a "module." that distributed training left in front is dropped.
+        Names and tensors on the CPU, without what wrappers have put in front of the names, in whatever order.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, holds Python objects that could run code, or holds something else.
+        ValueError: the file is empty, truncated, a web page, a git-lfs pointer or another text, holds Python objects
+            that could run code, or holds something else; then its keys are named.
     """
     if not path.is_file():
         raise FileNotFoundError(f"path: there is no weights file {path}")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(x, Tensor) for x in content.values()):
-        raise ValueError(f"path: {path} holds no state dict (got {type(content).__name__}), expected names and tensors")
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    with path.open("rb") as file:
+        head = file.read(4096)
+    _refuse_text(path, head)
+    content = _read_safetensors(path) if head[8:9] == b"{" else _read_torch(path)
+    return _unwrapped(_state_in(content, path))
+
+
+def _refuse_text(path: Path, head: bytes) -> None:
+    """Refuses what a browser, git or an editor has left in place of weights."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not start:
+        raise ValueError(f"path: {path} is truncated: it holds {len(head)} blank bytes, expected weights")
+    if start.startswith(LFS_POINTER):
+        raise ValueError(f"path: {path} is a git-lfs pointer, not the weights that it stands for: git lfs pull fetches "
+                         "them")
+    if re.match(rb"<(!doctype html|html|head|\?xml)", start, re.IGNORECASE):
+        title = re.search(rb"<title[^>]*>\s*([^<]*?)\s*<", start, re.IGNORECASE)
+        named = f" ({title[1].decode(errors='replace')!r})" if title else ""
+        raise ValueError(f"path: {path} is a web page{named}, not weights: fetch the file anew")
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        raise ValueError(f"path: {path} is a text that begins with {start[:40].decode()!r}, expected weights")
+
+
+def _state_in(content: object, path: Path) -> Mapping[str, Tensor]:
+    """Finds the state dict in what a file holds."""
+    while isinstance(content, Mapping) and not _is_state(content):
+        found = [key for key in PLACES if isinstance(content.get(key), Mapping) and content[key]]
+        if not found:
+            break
+        if len(found) > 1:
+            logger.warning("%s holds weights under %s: those under %r are used", path, ", ".join(map(repr, found)),
+                           found[0])
+        content = content[found[0]]
+    if not isinstance(content, Mapping) or not _is_state(content):
+        got = f"the keys {sorted(map(str, content))[:8]}" if isinstance(content, Mapping) else type(content).__name__
+        raise ValueError(f"path: {path} holds no state dict (got {got}), expected names and tensors, at its top or "
+                         f"under one of {', '.join(PLACES)}")
+    return content
+
+
+def _is_state(content: Mapping) -> bool:
+    return bool(content) and all(isinstance(name, str) and isinstance(x, Tensor) for name, x in content.items())
+
+
+def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Takes wrappers off the names; one of a part, such as a compiled block, may stand in the middle."""
+    names = {name: name.replace("_orig_mod.", "") for name in state if name != AVERAGED}
+    while wrapper := next((own for own in WRAPPERS if all(name.startswith(own) for name in names.values())), None):
+        names = {name: short.removeprefix(wrapper) for name, short in names.items()}
+    if len(set(names.values())) != len(names):
+        twice = sorted(short for short in set(names.values()) if list(names.values()).count(short) > 1)
+        raise ValueError(f"checkpoint: without wrappers such as '_orig_mod.', these names occur twice: {twice[:4]}")
+    return {short: state[name] for name, short in names.items()}
 
 
 def expand_token_table(state: Mapping[str, Tensor], vocab_size: int) -> dict[str, Tensor]:
@@ -101,8 +163,9 @@ def _read_safetensors(path: Path) -> object:
 
 def _read_torch(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals(list(NUMPY_NUMBERS)):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # As an open file: of a path, newer versions of torch believe the suffix.
+        with torch.serialization.safe_globals(list(NUMPY_NUMBERS)), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"path: {path} is no weights file, or holds Python objects besides tensors and numbers, "
                          "which could run code; expected a state dict") from error

@@ -109,7 +109,7 @@ class Segmenter:
 
         dtype = check_precision(dtype or "float32")
         chosen = check_device(device)
-        text = os.fspath(name_or_config)
+        text, entry = os.fspath(name_or_config), None
         if text.endswith((".yaml", ".yml")):
             if not Path(text).is_file():
                 raise ValueError(f"config: no such file: {text}")
@@ -124,6 +124,8 @@ class Segmenter:
         cfg.TEST.OUTPUT = "sem_seg"
         model = build_model(cfg)
         load_weights(model, str(file))
+        if entry is not None:
+            zoo.note_hash(entry, file)
         logger.info("loaded %s (%s) on %s", name, file, chosen)
         return cls(model, cfg, name=name, weights=str(file), dtype=dtype)
 

@@ -1,5 +1,8 @@
 """Checkpoints are loaded whole or refused with one line."""
 
+import itertools
+import logging
+
 import pytest
 import torch
 from torch import nn
@@ -140,3 +143,96 @@ def test_rename():
 def test_rename_errors(state, message):
     with pytest.raises(ValueError, match=message):
         rename_state(state, RULES, (), "it")
+
+
+def wrapped(prefix):
+    return {f"{prefix}{name}": value for name, value in Model().state_dict().items()}
+
+
+@pytest.mark.parametrize("prefix", [
+    "".join(order) for count in (1, 2, 3)
+    for order in itertools.permutations(("module.", "_orig_mod.", "model."), count)
+] + ["ema.", "ema_model.module.", "module.module."])  # fmt: skip
+def test_wrappers_in_any_order(save, prefix):
+    state = Model().state_dict()
+    model = Model()
+    load_weights(model, save({"model": {prefix + name: value for name, value in state.items()}}))
+    assert equal(model, state)
+
+
+def test_wrappers_of_parts_and_of_averages(save):
+    state, model = Model().state_dict(), Model()
+    parts = {name.replace("head.", "head._orig_mod."): value for name, value in state.items()}
+    load_weights(model, save(parts))
+    assert equal(model, state)
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    fresh = Model()
+    load_weights(fresh, save({"model_ema": averaged.state_dict()}))
+    assert equal(fresh, state)
+
+
+def test_a_name_that_only_some_parameters_begin_with_is_no_wrapper(save):
+    state = {("model." if name.startswith("head") else "") + name: x for name, x in Model().state_dict().items()}
+    with pytest.raises(ValueError, match="got keys such as .'model.head.bias', 'model.head.weight'"):
+        load_weights(Model(), save(state))
+
+
+def test_wrapped_and_plain_names_side_by_side(save):
+    with pytest.raises(ValueError, match="these names occur twice: .'head.bias'"):
+        load_weights(Model(), save({**Model().state_dict(), **wrapped("_orig_mod.")}))
+
+
+@pytest.mark.parametrize("place", [
+    ("state_dict",), ("model_state_dict",), ("net",), ("model_ema",), ("ema", "state_dict"), ("model", "module")])
+def test_places(save, place, caplog):
+    state, model = Model().state_dict(), Model()
+    content = state
+    for key in reversed(place):
+        content = {key: content, "epoch": 3}
+    load_weights(model, save(content))
+    assert equal(model, state)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_of_plain_and_averaged_weights_the_plain_ones_and_a_word(save, caplog):
+    state, model = Model().state_dict(), Model()
+    load_weights(model, save({"state_dict_ema": wrapped(""), "state_dict": state}))
+    assert equal(model, state)
+    (line,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert "weights under 'state_dict', 'state_dict_ema': those under 'state_dict' are used" in line
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", "is truncated: it holds 0 blank bytes"), (b"\n \n", "is truncated: it holds 3 blank bytes"),
+    (b"<!DOCTYPE html><html><head><title>Drive -\nQuota exceeded</title>", "is a web page .'Drive"),
+    (b"\xef\xbb\xbf\n <HTML><body>404", "is a web page, not weights"),
+    (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code>", "is a web page"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "is a git-lfs pointer.*git lfs pull"),
+    (b'{"error": "Repository not found"}', "is a text that begins with '{\"error\""),
+    (bytes(10_000), "truncated, cannot be read or is no weights file"),
+])  # fmt: skip
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_what_lies_in_place_of_weights(tmp_path, content, message, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        load_weights(Model(), path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_no_state_dict_says_which_keys_there_are(save):
+    with pytest.raises(ValueError, match=r"holds no state dict .got the keys .'epoch', 'optimizer'.., expected"):
+        load_weights(Model(), save({"optimizer": {"lr": 1.0}, "epoch": 3}))
+
+
+def test_the_content_decides_and_not_the_name(tmp_path, save):
+    from safetensors.torch import save_file
+
+    state = Model().state_dict()
+    save_file(state, tmp_path / "in_fact_safetensors.pth")
+    save(state).rename(tmp_path / "in_fact_torch.safetensors")
+    torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    for name in ("in_fact_safetensors.pth", "in_fact_torch.safetensors", "old.pth"):
+        model = Model()
+        load_weights(model, tmp_path / name)
+        assert equal(model, state)

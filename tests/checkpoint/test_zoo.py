@@ -59,10 +59,12 @@ def test_explicit_path_wins(model, cache, tmp_path):
         zoo.weights_file(model, tmp_path / "absent.pth")
 
 
-def test_first_download_notes_the_hash_and_later_loads_compare(model, cache, caplog):
-    with caplog.at_level(logging.WARNING):
-        path = zoo.weights_file(model)
+def test_first_load_notes_the_hash_and_later_ones_compare(model, cache, caplog):
+    path = zoo.weights_file(model)
     assert path == cache / "model.pth" and path.read_bytes() == b"weights"
+    assert not (cache / "model.pth.sha256").exists()  # nobody has loaded it yet
+    with caplog.at_level(logging.WARNING):
+        zoo.note_hash(model, path)
     assert DIGEST in caplog.text
     assert (cache / "model.pth.sha256").read_text().split() == [DIGEST, "model.pth"]
     assert zoo.weights_file(model) == path
@@ -100,8 +102,33 @@ def test_failed_download_says_what_to_do(model, cache, monkeypatch):
 def test_a_cache_that_cannot_be_written_still_loads(model, cache, caplog):
     (cache / "model.pth").write_bytes(b"weights")
     (cache / "model.pth.sha256").mkdir()  # stands for a read-only folder, which root could write to
-    assert zoo.weights_file(model) == cache / "model.pth"
-    assert "cannot note the hash" in caplog.text
+    path = zoo.weights_file(model)
+    zoo.note_hash(model, path)
+    assert path == cache / "model.pth" and "cannot note the hash" in caplog.text
+
+
+def test_only_files_of_the_cache_without_a_published_hash_are_noted(model, cache, tmp_path):
+    mine = tmp_path / "mine.pth"
+    mine.write_bytes(b"mine")
+    (cache / "model.pth").write_bytes(b"weights")
+    zoo.note_hash(model, mine)
+    zoo.note_hash(dataclasses.replace(model, sha256=DIGEST), cache / "model.pth")
+    zoo.note_hash(zoo.find(zoo.DEFAULT_MODEL), zoo.weights_file(zoo.find(zoo.DEFAULT_MODEL)))
+    assert not list(tmp_path.rglob("*.sha256"))
+
+
+def test_what_could_not_be_loaded_is_never_trusted(cache):
+    """A quota page under the name of the weights, then the right file in its place."""
+    from openvocab import Segmenter
+
+    entry = zoo.find("lseg_l16")
+    for page in (b"<!DOCTYPE html><title>Quota exceeded</title>", b"cut weights \x00\x01"):
+        (cache / entry.file_name).write_bytes(page)
+        with pytest.raises(ValueError, match=entry.file_name):
+            Segmenter.load("lseg_l16", device="cpu")
+    (cache / entry.file_name).write_bytes(b"the right file")
+    assert zoo.weights_file(entry).read_bytes() == b"the right file"
+    assert not list(cache.glob("*.sha256"))
 
 
 def test_a_shipped_file_that_was_cut_gives_one_line(monkeypatch, tmp_path):
