@@ -48,6 +48,7 @@ REQUIREMENTS = (
     Requirement("pillow", "PIL", ">=10.1"),
     Requirement("opencv-python", "cv2", ">=4.8"),
     Requirement("tqdm", "tqdm"),
+    Requirement("ftfy", "ftfy"),  # open_clip's tokenizer needs it, too
     # The rest is imported by detectron2, which is installed without its own (outdated) list of requirements.
     Requirement("pycocotools", "pycocotools", ">=2.0.7"),
     Requirement("iopath", "iopath", ">=0.1.9"),

@@ -29,7 +29,7 @@ ORDER = tuple(LAYERS)
 
 # Third-party modules that a layer may use; the methods may use Detectron2's registries and config, not its machinery.
 THIRD_PARTY = {
-    "bottom": {"torch", "fvcore", "triton"},
+    "bottom": {"torch", "fvcore", "triton", "ftfy"},
     "clip": {"torch", "numpy", "fvcore", "open_clip", "safetensors", "triton"},
     "methods": {"torch", "numpy", "fvcore", "triton", "timm", "torchvision",
                 "detectron2.config", "detectron2.layers", "detectron2.modeling", "detectron2.structures"},

@@ -17,6 +17,7 @@ from openvocab.clip.spec import TextSpec
 from openvocab.devices import to_device
 from openvocab.interfaces import TextFeatures
 from openvocab.versions import weights_key
+from openvocab.vocab.cleaning import clean
 from openvocab.vocab.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -87,15 +88,15 @@ class TextEncoder(nn.Module):
             n lists of ids.
 
         Raises:
-            ValueError: a text is longer than the context; it is named. Nothing is cut off silently.
+            ValueError: texts are longer than the context; all are named. Nothing is cut off silently.
         """
         start, end = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
-        rows = [[start, *self._tokenizer.encode(text), end] for text in texts]
-        for text, row in zip(texts, rows):
-            if len(row) > self.spec.context_length:
-                shown = text if len(text) <= 80 else text[:77] + "..."
-                raise ValueError(f"vocabulary: got a text of {len(row)} tokens, expected at most "
-                                 f"{self.spec.context_length} (context of {self.spec.name}): {shown!r}")
+        rows = [[start, *self._tokenizer.encode(clean(text)), end] for text in texts]
+        longer = [f"{text if len(text) <= 80 else text[:77] + '...'!r} ({len(row)})" for text, row in zip(texts, rows)
+                  if len(row) > self.spec.context_length]
+        if longer:
+            raise ValueError(f"vocabulary: got texts of more tokens than the context of {self.spec.name} holds, "
+                             f"expected at most {self.spec.context_length}: {', '.join(longer)}")
         return rows
 
     def encode_tokens(self, rows: Sequence[Sequence[int]]) -> Tensor:

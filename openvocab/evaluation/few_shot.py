@@ -13,7 +13,8 @@ from openvocab.data.few_shot import FOLDS
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.result import ClassResult, Result
 from openvocab.evaluation.statement import describe_model, describe_seen
-from openvocab.evaluation.words import describe_words, normalized, training_words
+from openvocab.evaluation.words import describe_words, training_words
+from openvocab.vocab.cleaning import comparable
 
 DENOMINATOR = "all held-out classes; one that no episode shows counts as 0"
 
@@ -67,7 +68,7 @@ class FewShotEvaluator(PixelCounter):
         statement["vocabulary"] |= {"name": "per episode: 'others' and its class", "spelling": "prompts"}
         seen = None
         if trained:
-            seen = [normalized(metadata.episode_words[index]) in trained[1] for index in metadata.episode_class_ids]
+            seen = [comparable(metadata.episode_words[index]) in trained[1] for index in metadata.episode_class_ids]
             statement["seen"] = describe_seen(trained[0], seen)
         return cls(
             dataset_name,

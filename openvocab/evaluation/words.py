@@ -7,9 +7,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from openvocab.vocab.cleaning import comparable
 from openvocab.vocab.vocabulary import Vocabulary, named_vocabulary
 
-SEEN_RULE = "a class is seen if a word that is used for it is a training word; case folded, white space collapsed"
+SEEN_RULE = ("a class is seen if a word that is used for it is a training word, without regard to case, white space "
+             "and invisible characters")
 
 
 def vocabulary_of(dataset_name: str, words: str) -> Vocabulary | None:
@@ -102,7 +104,7 @@ def training_words(cfg: CfgNode) -> tuple[str, frozenset[str]] | None:
         cfg: MODEL.VOCABULARY.TRAIN, else the first of DATASETS.TRAIN.
 
     Returns:
-        Where they come from, and the words as `normalized` writes them; None if the config does not say.
+        Where they come from, and the words as `cleaning.comparable` writes them; None if the config does not say.
 
     Raises:
         ValueError: MODEL.VOCABULARY.TRAIN names nothing.
@@ -118,7 +120,7 @@ def training_words(cfg: CfgNode) -> tuple[str, frozenset[str]] | None:
     if vocabulary is not None:
         return f"words of {name}", _texts(vocabulary.with_synonyms(words.SYNONYMS))
     if metadata.get("episode_words", None):
-        return f"words of {name}", frozenset(normalized(metadata.episode_words[i]) for i in metadata.episode_class_ids)
+        return f"words of {name}", frozenset(comparable(metadata.episode_words[i]) for i in metadata.episode_class_ids)
     return None
 
 
@@ -127,7 +129,7 @@ def seen_classes(vocabulary: Vocabulary, trained: frozenset[str]) -> tuple[bool,
 
     Args:
         vocabulary: of the evaluation, with its synonym rule: under "first" only the first word counts.
-        trained: training words, as `normalized` writes them.
+        trained: training words, as `cleaning.comparable` writes them.
 
     Returns:
         One for each of `vocabulary.names`; a class of several channels is seen if a word of any of them is.
@@ -135,14 +137,9 @@ def seen_classes(vocabulary: Vocabulary, trained: frozenset[str]) -> tuple[bool,
     seen = [False] * len(vocabulary.names)
     for channel, words in enumerate(vocabulary.texts()):
         index = channel if vocabulary.channel_to_class is None else vocabulary.channel_to_class[channel]
-        seen[index] |= any(normalized(word) in trained for word in words)
+        seen[index] |= any(comparable(word) in trained for word in words)
     return tuple(seen)
 
 
-def normalized(word: str) -> str:
-    """Writes a word as it is compared: case folded, white space collapsed."""
-    return " ".join(word.split()).casefold()
-
-
 def _texts(vocabulary: Vocabulary) -> frozenset[str]:
-    return frozenset(normalized(word) for words in vocabulary.texts() for word in words)
+    return frozenset(comparable(word) for words in vocabulary.texts() for word in words)

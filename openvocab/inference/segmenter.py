@@ -21,6 +21,7 @@ from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.memory import require
 from openvocab.inference.result import Result
 from openvocab.inference.sliding_window import resize
+from openvocab.vocab.cleaning import comparable
 from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -340,8 +341,8 @@ def combine(words: Words, background: Words = ()) -> tuple[Vocabulary, Vocabular
     if len(background) == 0:
         return wanted, wanted
     none = as_vocabulary(background)
-    own = {word.strip().casefold() for entry in wanted.entries for word in entry}
-    both = [word for entry in none.entries for word in entry if word.strip().casefold() in own]
+    own = {comparable(word) for entry in wanted.entries for word in entry}
+    both = [word for entry in none.entries for word in entry if comparable(word) in own]
     if both:
         raise ValueError(f"background: expected words that are not in words, got {both[0]!r} in both")
     first = len(wanted.names)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from openvocab.vocab.cleaning import clean, comparable
+
 SYNONYM_RULES = ("mean", "first")
 BUILTIN_WORDS = ("prompts", "readable", "lseg_labels")
 
@@ -15,7 +17,8 @@ class Vocabulary:
     """Words with synonyms, one channel each; hashable.
 
     Attributes:
-        entries: per channel its synonyms; the first is the main word.
+        entries: per channel its synonyms; the first is the main word. Those of users are clean
+            (`openvocab.vocab.cleaning`), those of benchmarks as published; the text encoder cleans both.
         names: of the output classes, for legends.
         channel_to_class: class of each channel after the argmax, or None where channel i is class i. This is not the
             same as synonyms: PAS-20b asks 59 words, each with its own channel, and 39 of them mean "background".
@@ -34,7 +37,7 @@ class Vocabulary:
         if not self.entries:
             raise ValueError("words: got an empty vocabulary, expected at least one word")
         for index, words in enumerate(self.entries):
-            if not words or not all(word.strip() for word in words):
+            if not words or not all(map(clean, words)):
                 raise ValueError(f"words: got a blank word in entry {index + 1}: {words!r}, expected text")
         if self.synonyms not in SYNONYM_RULES:
             raise ValueError(f"synonyms: got {self.synonyms!r}, expected one of {SYNONYM_RULES}")
@@ -57,15 +60,15 @@ class Vocabulary:
         """Makes a vocabulary of words given by a user.
 
         Args:
-            words: one per channel; "sofa|couch" joins synonyms. Surrounding and repeated blanks are dropped.
+            words: one per channel; "sofa|couch" joins synonyms.
             synonyms: "mean" or "first".
 
         Returns:
             The vocabulary; `names` are the first words.
 
         Raises:
-            ValueError: no words, one that is no text, a blank word, or a word twice (capitals do not count, CLIP reads
-                lower case).
+            ValueError: no words, one that is no text, a blank word, or a word twice (`cleaning.comparable` decides:
+                CLIP reads lower case).
 
         Example:
             >>> Vocabulary.from_words(["cat", "sofa|couch"]).names
@@ -170,12 +173,13 @@ class Vocabulary:
 
     @classmethod
     def _checked(cls, entries: Sequence[Sequence[str]], synonyms: str) -> "Vocabulary":
-        cleaned = tuple(tuple(" ".join(word.split()) for word in words) for words in entries)
-        seen = set()
-        for word in (word for words in cleaned for word in words):
-            if word and word.casefold() in seen:
-                raise ValueError(f"words: got {word!r} twice, expected each word once")
-            seen.add(word.casefold())
+        cleaned = tuple(tuple(map(clean, words)) for words in entries)
+        seen: dict[str, str] = {}
+        for word in filter(None, (word for words in cleaned for word in words)):
+            if (same := comparable(word)) in seen:
+                also = f" (as {seen[same]!r})" if seen[same] != word else ""
+                raise ValueError(f"words: got {word!r} twice{also}, expected each word once")
+            seen[same] = word
         return cls(entries=cleaned, names=tuple(words[0] for words in cleaned), synonyms=synonyms)
 
 
