@@ -81,7 +81,7 @@ def register_folders(entries: Sequence[Mapping[str, Any]]) -> None:
                 raise ValueError(f"DATASETS.FOLDERS: got the NAME {folder.name}, which is another dataset's")
             DatasetCatalog.remove(folder.name)  # of an earlier job in the same process, perhaps with other folders
             MetadataCatalog.remove(folder.name)
-        vocabulary = Vocabulary.from_file(folder.words)
+        vocabulary = Vocabulary.from_file(folder.words, numbered=True)
         DatasetCatalog.register(folder.name, partial(list_pairs, folder))
         MetadataCatalog.get(folder.name).set(
             stuff_classes=list(vocabulary.names),

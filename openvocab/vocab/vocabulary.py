@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
+from openvocab.vocab.class_lists import check_word, lines_of
 from openvocab.vocab.cleaning import clean, comparable
 
 SYNONYM_RULES = ("mean", "first")
@@ -102,18 +103,20 @@ class Vocabulary:
         return cls.from_words(text.split(",") if text.strip() else [])
 
     @classmethod
-    def from_file(cls, path: str | Path) -> "Vocabulary":
+    def from_file(cls, path: str | Path, numbered: bool = False) -> "Vocabulary":
         """Reads words from a file.
 
         Args:
             path: .txt with one entry per line ("|" joins synonyms, commas belong to the word, "#" starts a comment
                 line), or .json with a list of strings, or of lists of synonyms. UTF-8.
+            numbered: whether the number of a line is a class of masks; then a comment or a blank line is an error.
 
         Returns:
             The vocabulary.
 
         Raises:
-            ValueError: another suffix or content; also as `from_words`. The file is named.
+            ValueError: another suffix or content, or lines as annotation tools write them; also as `from_words`. The
+                file is named, and the line.
             FileNotFoundError: there is no such file.
         """
         path = Path(path)
@@ -122,8 +125,7 @@ class Vocabulary:
         try:
             text = path.read_text(encoding="utf-8-sig")
             if path.suffix == ".txt":
-                lines = (line.strip() for line in text.splitlines())
-                return cls._checked([line.split("|") for line in lines if line and not line.startswith("#")], "mean")
+                return cls._checked([line.split("|") for line in lines_of(text, numbered)], "mean")
             if path.suffix == ".json":
                 return cls._checked(_entries_of_json(json.loads(text)), "mean")
         except ValueError as error:  # also what json and the decoder raise
@@ -203,7 +205,7 @@ def named_vocabulary(name: str) -> Vocabulary:
     """Finds what a config key names.
 
     Args:
-        name: of a built-in vocabulary, or a .txt or .json file.
+        name: of a built-in vocabulary, or a .txt or .json file, whose lines are the classes of masks in their order.
 
     Returns:
         The vocabulary.
@@ -212,7 +214,7 @@ def named_vocabulary(name: str) -> Vocabulary:
         ValueError: neither, or as `Vocabulary.from_file`.
         FileNotFoundError: there is no such file.
     """
-    return Vocabulary.from_file(name) if name.endswith((".txt", ".json")) else Vocabulary.builtin(name)
+    return Vocabulary.from_file(name, numbered=True) if name.endswith((".txt", ".json")) else Vocabulary.builtin(name)
 
 
 def builtin_names() -> list[str]:
@@ -315,7 +317,9 @@ def _entries_of_json(content: object) -> list[list[str]]:
     if not isinstance(content, list):
         raise ValueError(f"got {type(content).__name__}, expected a list of strings or of lists of synonyms")
     entries = [entry.split("|") if isinstance(entry, str) else entry for entry in content]
-    for entry in entries:
+    for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, list) or not all(isinstance(word, str) for word in entry):
             raise ValueError(f"got the entry {entry!r}, expected a string or a list of synonyms")
+        for word in entry:
+            check_word(word.strip(), f"entry {number}")
     return entries

@@ -42,7 +42,7 @@ def entry(tmp_path):
 
 def test_registered_twice_and_with_other_words(entry, tmp_path):
     register_folders([entry])
-    (tmp_path / "words.txt").write_text("one\n\n# a comment\ntwo, with a comma\n")
+    (tmp_path / "words.txt").write_text("one\ntwo, with a comma\n\n")
     register_folders([entry | {"IGNORE_LABEL": 0}])
     metadata = MetadataCatalog.get("own_birds")
     assert metadata.stuff_classes == ["one", "two, with a comma"] and metadata.ignore_label == 0

@@ -75,7 +75,9 @@ def test_files(tmp_path):
     text = tmp_path / "words.txt"
     text.write_text("# mine\ncat\n\ntable, round|desk\n", encoding="utf-8-sig")
     assert Vocabulary.from_file(text).entries == (("cat",), ("table, round", "desk"))
-    assert named_vocabulary(str(text)) == Vocabulary.from_file(text)
+    numbered = tmp_path / "classes.txt"
+    numbered.write_text("cat\ntable, round|desk\n")
+    assert named_vocabulary(str(numbered)) == Vocabulary.from_file(text)
     listed = tmp_path / "words.json"
     listed.write_text(json.dumps(["cat", "sofa|couch", ["table, round", "desk"]]))
     assert Vocabulary.from_file(listed).entries == (("cat",), ("sofa", "couch"), ("table, round", "desk"))

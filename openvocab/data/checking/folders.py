@@ -28,7 +28,7 @@ def check_folder(folder: FolderDataset) -> Report:
     """
     report = Report(folder.name)
     try:
-        names = Vocabulary.from_file(folder.words).names
+        names = Vocabulary.from_file(folder.words, numbered=True).names
         pairs = list_pairs(folder)
     except (ValueError, OSError) as error:
         report.errors.append(str(error))
