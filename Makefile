@@ -53,15 +53,13 @@ setup-test:
 # Two threads that wait for each other by spinning take twenty times as long where other work runs beside them.
 demo: export OMP_WAIT_POLICY ?= passive
 
-# Without INPUT: the shipped pictures, two scenes drawn now, and apart from them one in a style no model was trained on.
+# Without INPUT: the shipped pictures, two scenes drawn now, and last one in a style that no model was trained on.
 demo: setup
 ifdef INPUT
 	$(VENV)/bin/python demo/demo.py $(DEMO_OPTIONS) $(ARGS)
 else
 	$(VENV)/bin/python tools/draw_scenes.py --seed $(SEED) --count 2 --words demo/images/vocabulary.txt --output output/scenes
-	$(VENV)/bin/python demo/demo.py --input demo/images output/scenes $(DEMO_OPTIONS) $(ARGS)
-	$(VENV)/bin/python demo/demo.py --input demo/images_held_out_style --output "$(DEMO_OUTPUT)/held_out_style" \
-		$(MODEL_OPTIONS) $(ARGS)
+	$(VENV)/bin/python demo/demo.py --input demo/images output/scenes demo/images_held_out_style $(DEMO_OPTIONS) $(ARGS)
 endif
 
 # One worker per core; a file's tests share a worker and what its fixtures build. tests/conftest.py has the order.

@@ -26,12 +26,11 @@ def rows(folder, part):
     return list(csv.DictReader((folder / f"{part}.csv").read_text().splitlines()))
 
 
-def test_parts_that_measure(repository, tmp_path):
-    done = dry_run(repository, tmp_path, "device", "speed", "train_step")
+def test_some_parts(repository, tmp_path):
+    done = dry_run(repository, tmp_path, "device", "train_step")
     assert done.returncode == 0, done.stdout + done.stderr
-    ways = {(row["method"], row["way"], row["precision"]) for row in rows(tmp_path, "speed")}
-    assert {(m, w, "float32") for m in ("catseg_b", "lseg_l16") for w in ("eager", "fast", "compiled")} <= ways
-    assert all(float(row["ms"]) > 0 for row in rows(tmp_path, "speed") + rows(tmp_path, "train_step"))
+    assert {row["method"] for row in rows(tmp_path, "train_step")} == {"catseg_b", "lseg_l16"}
+    assert all(float(row["ms"]) > 0 for row in rows(tmp_path, "train_step"))
     assert any(row["what"] == "torch" for row in rows(tmp_path, "device"))
 
 
@@ -41,6 +40,9 @@ def test_every_part(repository, program, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {f"{part}.csv" for part in program.PARTS}
     assert all(rows(tmp_path, part) for part in program.PARTS) and len(program.PARTS) <= 8
+    ways = {(row["method"], row["way"], row["precision"]) for row in rows(tmp_path, "speed")}
+    assert {(m, w, "float32") for m in ("catseg_b", "lseg_l16") for w in ("eager", "fast", "compiled")} <= ways
+    assert all(float(row["ms"]) > 0 for row in rows(tmp_path, "speed"))
     assert {row["outcome"] for part in ("golden", "kernel_tests") for row in rows(tmp_path, part)} == {"passed"}
 
 

@@ -48,17 +48,28 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ValueError: the file is empty, truncated, a web page, a git-lfs pointer or another text, holds Python objects
             that could run code, or holds something else; then its keys are named.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"path: there is no weights file {path}")
-    with path.open("rb") as file:
-        head = file.read(4096)
-    _refuse_text(path, head)
+    head = refuse_text(path)
     content = _read_safetensors(path) if head[8:9] == b"{" else _read_torch(path)
     return _unwrapped(_state_in(content, path))
 
 
-def _refuse_text(path: Path, head: bytes) -> None:
-    """Refuses what a browser, git or an editor has left in place of weights."""
+def refuse_text(path: Path) -> bytes:
+    """Refuses what a browser, git or an editor has left in place of weights; cheap, before a model is built.
+
+    Args:
+        path: of weights.
+
+    Returns:
+        The first bytes of the file, 4096 at most.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is empty, a web page, a git-lfs pointer or another text.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"path: there is no weights file {path}")
+    with path.open("rb") as file:
+        head = file.read(4096)
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not start:
         raise ValueError(f"path: {path} is truncated: it holds {len(head)} blank bytes, expected weights")
@@ -71,6 +82,7 @@ def _refuse_text(path: Path, head: bytes) -> None:
         raise ValueError(f"path: {path} is a web page{named}, not weights: fetch the file anew")
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         raise ValueError(f"path: {path} is a text that begins with {start[:40].decode()!r}, expected weights")
+    return head
 
 
 def _state_in(content: object, path: Path) -> Mapping[str, Tensor]:

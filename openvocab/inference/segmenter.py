@@ -106,6 +106,7 @@ class Segmenter:
         """
         from openvocab.checkpoint import zoo
         from openvocab.checkpoint.load import load_weights
+        from openvocab.clip.weights import refuse_text
         from openvocab.engine.setup import build_cfg, build_model
 
         dtype = check_precision(dtype or "float32")
@@ -120,6 +121,7 @@ class Segmenter:
             entry = zoo.find(text)
             cfg, name = build_cfg(entry.config, overrides), entry.name
             file = zoo.weights_file(entry, weights)
+        refuse_text(file)
         cfg.MODEL.DEVICE = str(chosen)
         cfg.MODEL.WEIGHTS = str(file)  # it holds the whole model, so nothing is fetched for its parts
         cfg.TEST.OUTPUT = "sem_seg"
