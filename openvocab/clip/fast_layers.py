@@ -122,7 +122,7 @@ class FastValues(FastAttention):
         return self.out(self.qkv(x).chunk(3, dim=-1)[2])
 
 
-def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[Any, Any] | None = None,
+def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[nn.Module, nn.Module] | None = None,
               memory_format: torch.memory_format = torch.preserve_format) -> nn.Module:
     """Copies a module in a precision, with its linear layers replaced by fast ones.
 
@@ -131,7 +131,7 @@ def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[Any, Any] 
     Args:
         module: with weights; not changed.
         dtype: of the copy.
-        instead: parts or parameters of the module and what takes their place.
+        instead: parts of the module and what takes their place.
         memory_format: of weights with four dimensions.
 
     Returns:

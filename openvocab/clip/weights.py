@@ -3,7 +3,7 @@
 import logging
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -109,12 +109,17 @@ def _is_state(content: Mapping) -> bool:
 def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Takes wrappers off the names; one of a part, such as a compiled block, may stand in the middle."""
     names = {name: name.replace("_orig_mod.", "") for name in state if name != AVERAGED}
-    while wrapper := next((own for own in WRAPPERS if all(name.startswith(own) for name in names.values())), None):
+    while wrapper := _common_wrapper(names.values()):
         names = {name: short.removeprefix(wrapper) for name, short in names.items()}
     if len(set(names.values())) != len(names):
         twice = sorted(short for short in set(names.values()) if list(names.values()).count(short) > 1)
         raise ValueError(f"checkpoint: without wrappers such as '_orig_mod.', these names occur twice: {twice[:4]}")
     return {short: state[name] for name, short in names.items()}
+
+
+def _common_wrapper(names: Collection[str]) -> str | None:
+    """The wrapper that all names begin with; None where they share none, or where there are no names."""
+    return next((own for own in WRAPPERS if names and all(name.startswith(own) for name in names)), None)
 
 
 def expand_token_table(state: Mapping[str, Tensor], vocab_size: int) -> dict[str, Tensor]:

@@ -171,6 +171,11 @@ def test_wrappers_of_parts_and_of_averages(save):
     assert equal(fresh, state)
 
 
+def test_a_counter_without_weights_is_refused_and_no_endless_loop(save):
+    with pytest.raises(ValueError, match="3 keys missing"):
+        load_weights(Model(), save({"model": {"n_averaged": torch.tensor(1)}}))
+
+
 def test_a_name_that_only_some_parameters_begin_with_is_no_wrapper(save):
     state = {("model." if name.startswith("head") else "") + name: x for name, x in Model().state_dict().items()}
     with pytest.raises(ValueError, match="got keys such as .'model.head.bias', 'model.head.weight'"):
