@@ -108,7 +108,7 @@ def test_8_bits_where_16_belong(prepared_full):
     Image.fromarray(np.zeros(replicas.SHAPE, np.uint8)).save(path)
     assert "ADE_val_00000001.tif: got 8 bits per pixel, expected 16 for 847 classes" in errors(prepared_full, ADE_FULL)
     path.write_bytes(path.read_bytes()[:100])
-    assert "ADE_val_00000001.tif: not a readable image" in errors(prepared_full, ADE_FULL)
+    assert "image: damaged or truncated: " in errors(prepared_full, ADE_FULL)
 
 
 def test_one_changed_pixel(prepared):

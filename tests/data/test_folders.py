@@ -101,12 +101,12 @@ BAD = [
     ("no image", "1 files (b.png) have no image in {root}/images"),
     ("two", "got a.jpg and a.png in {root}/images, expected one"),
     ("nothing", "got no images in {root}/images"),
-    ("colours", "{root}/masks/b.png: got a label file of mode RGB, expected class indices"),
+    ("colours", "{root}/masks/b.png: got a mask of mode RGB, expected class indices"),
     ("beyond", "{root}/masks/b.png: got labels 3, expected 0 to 2 or 255 (ignored)"),
     ("size", "{root}/masks/b.png: labels are 6 x 15 (h x w), expected 6 x 16"),
     ("ignored", "{root}/masks: every pixel has the label 255 (ignored)"),
-    ("cut mask", "{root}/masks/b.png: not a readable image"),
-    ("cut image", "{root}/images/b.jpg: not a readable image, a cut download?"),
+    ("cut mask", "image: damaged or truncated: {root}/masks/b.png"),
+    ("cut image", "image: damaged or truncated: {root}/images/b.jpg"),
 ]
 
 

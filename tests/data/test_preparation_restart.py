@@ -170,8 +170,8 @@ def test_bad_files_are_named_and_the_good_ones_kept(tmp_path):
     lines = str(caught.value).splitlines()
     assert "4 files could not be prepared" in lines[0]
     assert "ADE_val_00000001.png: got the values 151, expected those of the dataset (up to 150)" in lines[1]
-    assert "ADE_val_00000002.png: got a label file of mode RGB" in lines[2]
-    assert "ADE_val_00000004.jpg: not a readable image, a cut download?" in lines[3]
+    assert "ADE_val_00000002.png: got a mask of mode RGB" in lines[2]
+    assert "image: damaged or truncated: " in lines[3] and "ADE_val_00000004.jpg" in lines[3]
     assert "ADE_val_00000005.png: labels are 24 x 32 (h x w), expected 10 x 10" in lines[4]
     assert list(content(tmp_path)) and not read_stamp(tmp_path / ENTRY.label_dir).finished
     (images / "ADE_val_00000004.jpg").write_bytes(whole + b"something behind the end of the picture")

@@ -29,7 +29,7 @@ def test_palette_labels_are_indices_and_not_colours(tmp_path):
 def test_colours_where_indices_belong(tmp_path, mode):
     path = tmp_path / "labels.png"
     Image.new(mode, (2, 2)).save(path)
-    with pytest.raises(ValueError, match=f"labels.png: got a label file of mode {mode}, expected class indices"):
+    with pytest.raises(ValueError, match=f"labels.png: got a mask of mode {mode}, expected class indices"):
         read_labels({"sem_seg_file_name": str(path)})
 
 
@@ -45,20 +45,17 @@ def test_images_become_upright_rgb(tmp_path):
 
 def test_bad_files_are_named(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
-    with pytest.raises(ValueError, match="text.jpg: not a readable image"):
+    with pytest.raises(ValueError, match="image: not a picture that can be read: .*text.jpg"):
         read_image({"file_name": str(tmp_path / "text.jpg")})
-    with pytest.raises(FileNotFoundError, match="gone.jpg: no such file"):
+    with pytest.raises(ValueError, match="image: no such file: .*gone.jpg"):
         read_image({"file_name": str(tmp_path / "gone.jpg")})
-    Image.fromarray(np.zeros((2, 2), dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match="deep.png: got an image of mode .*, expected 8 bits"):
-        read_image({"file_name": str(tmp_path / "deep.png")})
 
 
 def test_cut_file(tmp_path):
     path = tmp_path / "cut.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(ValueError, match="cut.jpg: not a readable image"):
+    with pytest.raises(ValueError, match="image: damaged or truncated: .*cut.jpg"):
         read_image({"file_name": str(path)})
 
 

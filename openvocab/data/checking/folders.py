@@ -10,7 +10,7 @@ import numpy as np
 
 from openvocab.data.checking.report import Report
 from openvocab.data.folders import FolderDataset, list_pairs
-from openvocab.data.preparation.labels import check_same_size
+from openvocab.data.preparation.labels import check_image
 from openvocab.data.reading import check_labels, read_indices
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -64,7 +64,7 @@ def check_pair(num_classes: int, ignore_label: int, pair: Mapping[str, Any]) -> 
     try:
         labels = read_indices(path)
         check_labels(labels, num_classes, ignore_label, path)
-        check_same_size(labels, path, Path(pair["file_name"]))
+        check_image(labels, path, Path(pair["file_name"]))
     except (ValueError, OSError) as error:
         return str(error)
     return np.bincount(labels[labels != ignore_label], minlength=num_classes)

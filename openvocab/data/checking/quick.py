@@ -4,17 +4,17 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from openvocab.data.catalog import DatasetEntry
 from openvocab.data.checking.report import Report
 from openvocab.data.few_shot import episodes_of, missing_files
+from openvocab.data.masks import read_indices_and_depth
 from openvocab.data.preparation.ade20k import wrong_release
-from openvocab.data.preparation.labels import check_same_size
+from openvocab.data.preparation.labels import check_image
 from openvocab.data.preparation.plans import plan_for
 from openvocab.data.preparation.sources import shown, stems_in
 from openvocab.data.preparation.stamp import Stamp, read_stamp
-from openvocab.data.reading import check_labels, read_indices
+from openvocab.data.reading import check_labels
 from openvocab.data.samples import label_values
 
 SPOT_CHECKS = 8
@@ -120,19 +120,16 @@ def check_file(entry: DatasetEntry, root: Path, stem: str) -> np.ndarray:
         (h, w) int32, the labels.
 
     Raises:
-        FileNotFoundError: the label file or its image is missing.
-        ValueError: unreadable, colours, 8 bits where 16 belong or the reverse, a value beyond the vocabulary, or
-            another size than the image.
+        ValueError: the label file or its image is missing or unreadable, colours, 8 bits where 16 belong or the
+            reverse, a value beyond the vocabulary, or another size than the image.
     """
     path = root / entry.label_dir / (stem + entry.label_suffix)
-    labels = read_indices(path)
-    with Image.open(path) as image:
-        bits = 16 if image.mode.startswith("I") else 8
+    labels, bits = read_indices_and_depth(path)
     wanted = 16 if entry.label_suffix == ".tif" else 8
     if bits != wanted:
         raise ValueError(f"{path}: got {bits} bits per pixel, expected {wanted} for {label_values(entry)} classes")
     check_labels(labels, label_values(entry), entry.ignore_label, str(path))
-    check_same_size(labels, path, root / entry.image_dir / (stem + entry.image_suffix))
+    check_image(labels, path, root / entry.image_dir / (stem + entry.image_suffix))
     return labels
 
 

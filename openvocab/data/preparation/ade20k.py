@@ -20,6 +20,7 @@ from openvocab.data.preparation.sources import (
     shown,
     stems_in,
 )
+from openvocab.inference.decoding import decode
 from openvocab.vocab.vocabulary import builtin_dataset_ids
 
 BENCHMARK = "ADEChallengeData2016"
@@ -117,8 +118,7 @@ def read_full(table: LabelTable, item: Item) -> Prepared:
         Labels and image.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: indices where colours belong, another size than the image, or a cut file.
+        ValueError: a file is missing; indices where colours belong, another size than the image, or a cut file.
     """
     image, segmentation = _open_rgb(item.image), _open_rgb(item.source, exact=True)
     if image.size != segmentation.size:
@@ -241,15 +241,10 @@ def _require_release(root: Path, wanted: str) -> None:
 
 
 def _open_rgb(path: Path, exact: bool = False) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            if exact and image.mode not in ("RGB", "RGBA"):
-                raise ValueError(f"{path}: got an image of mode {image.mode}, expected RGB, whose colours hold indices")
-            return image.convert("RGB")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: not a readable image, a cut download? ({error})") from error
+    image = decode(path).image
+    if exact and image.mode not in ("RGB", "RGBA"):
+        raise ValueError(f"{path}: got an image of mode {image.mode}, expected RGB, whose colours hold indices")
+    return image.convert("RGB")
 
 
 class _ArrayUnpickler(pickle.Unpickler):

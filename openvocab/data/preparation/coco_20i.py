@@ -21,7 +21,7 @@ from openvocab.data.few_shot import (
     read_split,
 )
 from openvocab.data.preparation.indexed import read_indexed
-from openvocab.data.preparation.labels import LabelTable, check_same_size
+from openvocab.data.preparation.labels import LabelTable, check_image
 from openvocab.data.preparation.pascal_context import decode_segment
 from openvocab.data.preparation.runner import Item, Plan, Prepared
 from openvocab.data.preparation.sources import require_count, require_file, require_folder, shown, stems_in
@@ -89,13 +89,12 @@ def paint_instances(item: Item) -> Prepared:
         The labels.
 
     Raises:
-        FileNotFoundError: the image is missing.
-        ValueError: an instance is broken, or sizes differ.
+        ValueError: the image is missing; an instance is broken, or sizes differ.
     """
     labels = np.zeros(item.source["size"], dtype=np.uint8)
     for class_id, segmentation in item.source["segments"]:
         labels[decode_segment(segmentation, labels.shape, item.stem)] = class_id + 1
-    check_same_size(labels, item.stem, item.image)
+    check_image(labels, item.stem, item.image)
     return Prepared(labels)
 
 

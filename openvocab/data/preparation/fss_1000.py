@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from openvocab.data.catalog import DatasetEntry
 from openvocab.data.few_shot import FSS_IMAGES, LABEL_VALUES, missing_files
-from openvocab.data.preparation.labels import check_same_size
+from openvocab.data.preparation.labels import check_image
 from openvocab.data.preparation.runner import Item, Plan, Prepared
 from openvocab.data.preparation.sources import require_count, require_folder, shown
+from openvocab.inference.decoding import decode
 from openvocab.vocab.vocabulary import Vocabulary
 
 THRESHOLD = 128
@@ -55,16 +55,9 @@ def read_mask(item: Item) -> Prepared:
         The labels, 1 where the grey value is at least 128.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: no picture, a cut file, or another size than the image.
+        ValueError: a file is missing; no picture, a cut file, or another size than the image.
     """
-    try:
-        with Image.open(item.source) as image:
-            grey = np.asarray(image.convert("L"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{item.source}: no such file") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{item.source}: not a readable image, a cut download? ({error})") from error
+    grey = np.asarray(decode(item.source).image.convert("L"))
     labels = (grey >= THRESHOLD).astype(np.uint8)
-    check_same_size(labels, item.source, item.image)
+    check_image(labels, item.source, item.image)
     return Prepared(labels)

@@ -1,6 +1,6 @@
 """The common case of a preparation: an index image whose values are mapped to labels."""
 
-from openvocab.data.preparation.labels import LabelTable, check_same_size
+from openvocab.data.preparation.labels import LabelTable, check_image
 from openvocab.data.preparation.runner import Item, Prepared
 from openvocab.data.reading import read_indices
 
@@ -16,9 +16,8 @@ def read_indexed(table: LabelTable, item: Item) -> Prepared:
         The labels.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: colours, unknown values, or another size than the image.
+        ValueError: a file is missing; colours, unknown values, or another size than the image.
     """
     labels = table(read_indices(item.source), item.source)
-    check_same_size(labels, item.source, item.image)
+    check_image(labels, item.source, item.image)
     return Prepared(labels)

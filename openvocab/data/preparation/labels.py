@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from openvocab.data.reading import check_same_size
 from openvocab.files import replace_atomically
-
-ENDS = MappingProxyType({"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"})
-"""What whole files of these formats end with."""
-EXIF_ORIENTATION = 0x0112
+from openvocab.inference.images import read_image
 
 
 class LabelTable:
@@ -76,36 +73,8 @@ def write_labels(path: Path, labels: np.ndarray) -> None:
         replace_atomically(path, lambda file: image.save(file, "TIFF", compression="tiff_adobe_deflate"))
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Returns (h, w) of an image as `read_image` gives it (turned upright), from the file's head alone.
-
-    A JPEG or PNG that does not end as it should is decoded to tell a cut file from one with something behind its end.
-
-    Args:
-        path: an image.
-
-    Returns:
-        Height and width in pixels.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no image, or a cut file.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-            if not _ends_with(path, ENDS.get(image.format, b"")):
-                image.load()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: not a readable image, a cut download? ({error})") from error
-    return (width, height) if turned else (height, width)
-
-
-def check_same_size(labels: np.ndarray, label_name: str | Path, image: Path) -> None:
-    """Checks that labels fit their image, and that the image is whole.
+def check_image(labels: np.ndarray, label_name: str | Path, image: Path) -> None:
+    """Checks that the image of labels can be read, as training will read it, and has their size.
 
     Args:
         labels: (h, w).
@@ -113,18 +82,6 @@ def check_same_size(labels: np.ndarray, label_name: str | Path, image: Path) -> 
         image: the image file.
 
     Raises:
-        FileNotFoundError: no image.
-        ValueError: sizes differ, or the image is cut.
+        ValueError: no image, a damaged one, or sizes differ.
     """
-    size = image_size(image)
-    if size != labels.shape:
-        raise ValueError(
-            f"{label_name}: labels are {labels.shape[0]} x {labels.shape[1]} (h x w), "
-            f"expected {size[0]} x {size[1]} as in {image}"
-        )
-
-
-def _ends_with(path: Path, end: bytes) -> bool:
-    with open(path, "rb") as file:
-        file.seek(-len(end), 2)
-        return file.read(len(end)) == end
+    check_same_size(labels, label_name, read_image(image), image)

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from openvocab.data.catalog import DatasetEntry
 from openvocab.data.few_shot import read_split
-from openvocab.data.preparation.labels import LabelTable, check_same_size
+from openvocab.data.preparation.labels import LabelTable, check_image
 from openvocab.data.preparation.runner import Item, Plan, Prepared
 from openvocab.data.preparation.sources import require_count, require_file, require_folder, shown, stems_in
 from openvocab.vocab.vocabulary import Vocabulary, builtin_dataset_ids
@@ -95,7 +95,7 @@ def read_label_map(table: LabelTable, item: Item) -> Prepared:
     if raw.ndim != 2 or (raw != raw.astype(np.int32)).any() or raw.min(initial=0) < 0:
         raise ValueError(f"{item.source}: got a LabelMap of {raw.shape} {raw.dtype}, expected (h, w) whole numbers")
     labels = table(raw.astype(np.int32), item.source)
-    check_same_size(labels, item.source, item.image)
+    check_image(labels, item.source, item.image)
     return Prepared(labels)
 
 
@@ -136,15 +136,14 @@ def paint_segments(table: LabelTable, item: Item) -> Prepared:
         The labels.
 
     Raises:
-        FileNotFoundError: the image is missing.
-        ValueError: a segment is broken, or sizes differ.
+        ValueError: the image is missing; a segment is broken, or sizes differ.
     """
     raw = np.zeros(item.source["size"], dtype=np.int32)
     name = f"{SEGMENTS}, {item.stem}"
     for category, segmentation in item.source["segments"]:
         raw[decode_segment(segmentation, raw.shape, name)] = category
     labels = table(raw, name)
-    check_same_size(labels, name, item.image)
+    check_image(labels, name, item.image)
     return Prepared(labels)
 
 

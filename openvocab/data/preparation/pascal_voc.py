@@ -79,8 +79,7 @@ def read_voc(table: LabelTable, item: Item) -> Prepared:
         The labels.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: as `read_indexed`, or nothing in the image would count.
+        ValueError: a file is missing; as `read_indexed`, or nothing in the image would count.
     """
     prepared = read_indexed(table, item)
     if (prepared.labels == table.ignore_label).all():

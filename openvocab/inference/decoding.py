@@ -1,0 +1,196 @@
+"""From a file to decoded pixels: what Pillow raises becomes one line that names the file, and metadata are only advice.
+
+A picture whose text, colour profile or EXIF is broken is whole: a warning names the file, once, and the pixels count.
+"""
+
+import io
+import logging
+import os
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectron2.utils.logger import log_first_n
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from openvocab.inference.formats import picture_formats
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# What says how pixels are stored, and the frames of animations, of which the first may not be the default picture.
+_PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FILTERS = threading.Lock()  # catch_warnings changes filters of the whole process
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as a file holds it.
+
+    Attributes:
+        image: the first frame, loaded; turned upright as EXIF (or XMP) asks.
+        raw_mode: how samples are stored, in Pillow's terms: "L;4" where `image.mode` "L" are four bits made brightness.
+        format: such as "PNG".
+        frames: number of pictures in the file.
+        name: for messages.
+    """
+
+    image: Image.Image
+    raw_mode: str
+    format: str
+    frames: int
+    name: str
+
+    def remark(self, text: str) -> None:
+        """Warns of something about this file, once in a process."""
+        log_first_n(logging.WARNING, f"{self.name}: {text}", n=1, name=__name__, key="message")
+
+
+def printable(path: str | os.PathLike) -> str:
+    """Gives a path as text that every UTF-8 file takes: bytes of a name that are none are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def decode(source: str | os.PathLike | Image.Image) -> Decoded:
+    """Decodes a picture.
+
+    Args:
+        source: a path, or an image that Pillow has opened.
+
+    Returns:
+        The decoded picture.
+
+    Raises:
+        ValueError: no such file, a folder, nothing that Pillow decodes without another program, damaged, more pixels
+            than Pillow allows (178,956,970), or more than memory holds. The message names the file.
+    """
+    if isinstance(source, Image.Image):
+        return _decode(source, "a PIL image")
+    path, name = Path(source), printable(source)
+    if path.is_dir():
+        raise ValueError(f"image: expected a picture, got the folder {name}")
+    if not path.exists():
+        raise ValueError(f"image: no such file: {name}")
+    if not path.is_file():
+        raise ValueError(f"image: expected a regular file, got a device or pipe: {name}")
+    try:
+        return _decode(path, name)
+    except Exception as error:  # decoders raise what they like; what is theirs becomes ours, with the cause kept
+        bare = _without_metadata(path)
+        if bare is None or isinstance(error, Image.DecompressionBombError):
+            raise _unreadable(error, name) from error
+        try:
+            decoded = _decode(io.BytesIO(bare), name)
+        except Exception:  # noqa: BLE001 - the first error is the telling one
+            raise _unreadable(error, name) from error
+        decoded.remark(f"broken metadata are passed over: {error}")
+        return decoded
+
+
+def _decode(source: Path | io.BytesIO | Image.Image, name: str) -> Decoded:
+    remarks: list[str] = []
+    with _warnings_of_pillow(remarks):
+        opened = source if isinstance(source, Image.Image) else Image.open(source, formats=picture_formats())
+    with nullcontext() if opened is source else opened:  # which closes the file and keeps the pixels
+        raw_mode = _raw_mode(opened)
+        opened.load()
+        with _warnings_of_pillow(remarks):
+            orientation = _orientation(opened, remarks)
+        image = opened.transpose(_TURNS[orientation]) if orientation in _TURNS else opened
+        decoded = Decoded(image, raw_mode, opened.format or "", getattr(opened, "n_frames", 1), name)
+    for remark in dict.fromkeys(remarks):
+        decoded.remark(remark)
+    return decoded
+
+
+@contextmanager
+def _warnings_of_pillow(remarks: list[str]) -> Iterator[None]:
+    """Collects what Pillow warns of without naming the file; many pixels are no reason for one, there is a limit."""
+    with _FILTERS, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            remarks += [str(warning.message) for warning in caught
+                        if not issubclass(warning.category, Image.DecompressionBombWarning)]
+
+
+def _raw_mode(image: Image.Image) -> str:
+    arguments = image.tile[0][3] if getattr(image, "tile", None) else None
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else image.mode
+
+
+def _orientation(image: Image.Image, remarks: list[str]) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # noqa: BLE001 - Pillow's readers of EXIF and XMP raise what they like, too
+        remarks.append(f"malformed EXIF, the picture is taken as stored: {error}")
+        return 1
+    if value in _TURNS:
+        return int(value)
+    if value not in (0, 1):  # cameras write 0 where they do not know
+        remarks.append(f"EXIF orientation {value!r}, expected 1 to 8; the picture is taken as stored")
+    return 1
+
+
+def _unreadable(error: Exception, name: str) -> ValueError:
+    if isinstance(error, UnidentifiedImageError):
+        return ValueError(f"image: not a picture that can be read: {name}")
+    if isinstance(error, Image.DecompressionBombError):
+        return ValueError(f"image: {name} is too large: {error}")
+    if isinstance(error, MemoryError):
+        return ValueError(f"image: not enough memory for {name}")
+    if isinstance(error, PermissionError):
+        return ValueError(f"image: no permission to read {name}")
+    text = " ".join(str(error).split()) or type(error).__name__
+    return ValueError(f"image: damaged or truncated: {name} ({text})")
+
+
+def _without_metadata(path: Path) -> bytes | None:
+    """Returns a PNG or JPEG file without what Pillow may stumble over before it comes to the pixels."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None  # the error that brought us here says it better
+    if data.startswith(PNG_SIGNATURE):
+        return _bare_png(data)
+    return _bare_jpeg(data) if data.startswith(b"\xff\xd8\xff") else None
+
+
+def _bare_png(data: bytes) -> bytes:
+    kept, at = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4])
+        kind, chunk = data[at + 4 : at + 8], data[at:end]
+        whole = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+        if kind in _PNG_KEPT or (kind == b"eXIf" and whole):  # EXIF says which way is up
+            kept.append(chunk)
+        at = end
+    return b"".join(kept)
+
+
+def _bare_jpeg(data: bytes) -> bytes:
+    kept, at = [data[:2]], 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the first scan
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
+        if end < at + 4:
+            break
+        marker, content = data[at + 1], data[at + 4 : end]
+        said = {0xE0: content.startswith(b"JFIF\0") and len(content) >= 14, 0xE1: content.startswith(b"Exif\0\0"),
+                0xEE: content.startswith(b"Adobe")}  # colour, orientation, colour
+        if said.get(marker, not (0xE0 <= marker <= 0xEF or marker == 0xFE)):
+            kept.append(data[at:end])
+        at = end
+    return b"".join([*kept, data[at:]])
