@@ -12,12 +12,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from detectron2.utils.logger import log_first_n
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from openvocab.inference.formats import picture_formats
+
+logger = logging.getLogger(__name__)
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What says how pixels are stored, and the frames of animations, of which the first may not be the default picture.
@@ -54,7 +56,7 @@ class Decoded:
 
     def remark(self, text: str) -> None:
         """Warns of something about this file, once in a process."""
-        log_first_n(logging.WARNING, f"{self.name}: {text}", n=1, name=__name__, key="message")
+        _warn_once(f"{self.name}: {text}")
 
 
 def printable(path: str | os.PathLike) -> str:
@@ -124,6 +126,12 @@ def _warnings_of_pillow(remarks: list[str]) -> Iterator[None]:
         finally:
             remarks += [str(warning.message) for warning in caught
                         if not issubclass(warning.category, Image.DecompressionBombWarning)]
+
+
+@lru_cache(maxsize=1 << 16)
+def _warn_once(text: str) -> None:
+    """Passes the same words on once: an epoch reads a file again and again."""
+    logger.warning("%s", text)
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -87,8 +87,9 @@ def test_ten_kills_and_an_unbroken_run_give_the_same_bytes(tmp_path, repository,
         assert not (folder / STAMP).exists() or not read_stamp(folder).finished
         assert re.search("stopped half-way: run python datasets/prepare_ade20k.py ade20k_150 again|not prepared",
                          check_quickly(ENTRY, broken).errors[0])  # fmt: skip
-    have = len(list(folder.glob("*.png")))
-    assert 100 < have < FILES
+    have = sorted(folder.glob("*.png"))
+    assert 100 < len(have) <= FILES  # two orphaned workers may have come to the end
+    have[-1].unlink()
     (folder / "ADE_val_00000001.png.partial").write_bytes(b"half")
     prepare(plan(broken), progress=False)
     assert content(broken) == content(whole)
