@@ -1,30 +1,31 @@
-"""The check of a dataset of one's own: every mask is read, for nothing else vouches for it."""
+"""The check of a dataset of one's own: every image and every mask is read, for nothing else vouches for them."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
+from openvocab.data.checking.patterns import suspicions
 from openvocab.data.checking.report import Report
 from openvocab.data.folders import FolderDataset, list_pairs
-from openvocab.data.preparation.labels import check_image
-from openvocab.data.reading import check_labels, read_indices
+from openvocab.data.reading import check_labels, read_pair
 from openvocab.vocab.vocabulary import Vocabulary
 
 MAX_ERRORS = 20
+VALUES = 1 << 16
 
 
 def check_folder(folder: FolderDataset) -> Report:
-    """Checks pairs, and of each mask that it is whole, holds indices of words, and has its image's size.
+    """Checks pairs, and of each that image and mask are whole, of one size, and that the mask holds indices of words.
 
     Args:
         folder: the dataset.
 
     Returns:
-        The report; a note says which words never occur.
+        The report; warnings name words that no mask shows, and what else looks wrong.
     """
     report = Report(folder.name)
     try:
@@ -33,38 +34,36 @@ def check_folder(folder: FolderDataset) -> Report:
     except (ValueError, OSError) as error:
         report.errors.append(str(error))
         return report
-    counts = np.zeros(len(names), dtype=np.int64)
+    counts = np.zeros(VALUES, dtype=np.int64)
     with ThreadPoolExecutor() as pool:  # decoding releases Python's lock
-        for found in pool.map(partial(check_pair, len(names), folder.ignore_label), pairs):
-            if isinstance(found, str):
-                report.errors.append(found)
-            else:
-                counts += found
+        checked = pool.map(partial(_check_pair, len(names), folder.ignore_label), pairs)
+        for (values, pixels), error in tqdm(checked, folder.name, len(pairs), unit="pair", delay=5, leave=False):
+            counts[values] += pixels
+            report.errors += [error] if error else []
     hidden = len(report.errors) - MAX_ERRORS
     if hidden > 0:
         report.errors[MAX_ERRORS:] = [f"and {hidden} more"]
-    report.notes.append(f"{len(pairs)} images, {np.count_nonzero(counts)} of {len(names)} words occur")
-    if report.ok and not counts.any():
+    occurring = [label for label in range(len(names)) if counts[label] and label != folder.ignore_label]
+    report.notes.append(f"{len(pairs)} images, {len(occurring)} of {len(names)} words occur")
+    report.warnings += suspicions(counts, names, folder.ignore_label)
+    if report.ok and not occurring:
         report.errors.append(f"{folder.labels}: every pixel has the label {folder.ignore_label} (ignored)")
     return report
 
 
-def check_pair(num_classes: int, ignore_label: int, pair: Mapping[str, Any]) -> np.ndarray | str:
-    """Checks one image and its mask.
-
-    Args:
-        num_classes: labels are 0 to this minus one.
-        ignore_label: or this.
-        pair: dataset dict.
+def _check_pair(
+    num_classes: int, ignore_label: int, pair: Mapping[str, Any]
+) -> tuple[tuple[np.ndarray, np.ndarray], str]:
+    """Reads a pair as training does.
 
     Returns:
-        (num_classes,) int64 pixels of each label, or what is wrong.
+        The values in the mask and the pixels of each, none where it could not be read; and what is wrong, or "".
     """
-    path = pair["sem_seg_file_name"]
+    found, path = (np.empty(0, np.int64), np.empty(0, np.int64)), pair["sem_seg_file_name"]
     try:
-        labels = read_indices(path)
+        labels = read_pair(pair)[1]
+        found = np.unique(labels[(labels >= 0) & (labels < VALUES)], return_counts=True)
         check_labels(labels, num_classes, ignore_label, path)
-        check_image(labels, path, Path(pair["file_name"]))
     except (ValueError, OSError) as error:
-        return str(error)
-    return np.bincount(labels[labels != ignore_label], minlength=num_classes)
+        return found, str(error)
+    return found, ""
