@@ -59,7 +59,8 @@ class LabelSafeResizeShortestEdge(T.ResizeShortestEdge):
         """
         resize = super().get_transform(image)
         if isinstance(resize, T.ResizeTransform):
-            return LabelSafeResizeTransform(resize.h, resize.w, resize.new_h, resize.new_w, resize.interp)
+            size = max(1, resize.new_h), max(1, resize.new_w)  # a picture 1 wide and 20,000 high stays one pixel wide
+            return LabelSafeResizeTransform(resize.h, resize.w, *size, resize.interp)
         return resize
 
 

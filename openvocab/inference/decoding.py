@@ -8,22 +8,20 @@ import logging
 import os
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from openvocab.inference.bare import without_metadata
 from openvocab.inference.formats import picture_formats
 
 logger = logging.getLogger(__name__)
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# What says how pixels are stored, and the frames of animations, of which the first may not be the default picture.
-_PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -87,32 +85,34 @@ def decode(source: str | os.PathLike | Image.Image) -> Decoded:
     if not path.is_file():
         raise ValueError(f"image: expected a regular file, got a device or pipe: {name}")
     try:
-        return _decode(path, name)
+        with open(path, "rb") as file:  # given a path, Pillow maps some TIFFs into memory, and turns those twice
+            return _decode(file, name)
     except Exception as error:  # decoders raise what they like; what is theirs becomes ours, with the cause kept
-        bare = _without_metadata(path)
+        bare = without_metadata(path)
         if bare is None or isinstance(error, Image.DecompressionBombError):
             raise _unreadable(error, name) from error
         try:
             decoded = _decode(io.BytesIO(bare), name)
         except Exception:  # noqa: BLE001 - the first error is the telling one
             raise _unreadable(error, name) from error
-        decoded.remark(f"broken metadata are passed over: {error}")
+        cause = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"  # which says nothing
+        decoded.remark(f"broken metadata are passed over{cause}")
         return decoded
 
 
-def _decode(source: Path | io.BytesIO | Image.Image, name: str) -> Decoded:
+def _decode(source: BinaryIO | Image.Image, name: str) -> Decoded:
     remarks: list[str] = []
     with _warnings_of_pillow(remarks):
         opened = source if isinstance(source, Image.Image) else Image.open(source, formats=picture_formats())
-    with nullcontext() if opened is source else opened:  # which closes the file and keeps the pixels
-        raw_mode = _raw_mode(opened)
+    raw_mode = _raw_mode(opened)
+    with _warnings_of_pillow(remarks) if opened.format == "TIFF" else nullcontext():  # EXIF is read at its end
         opened.load()
-        with _warnings_of_pillow(remarks):
-            orientation = _orientation(opened, remarks)
-        image = opened.transpose(_TURNS[orientation]) if orientation in _TURNS else opened
-        decoded = Decoded(image, raw_mode, opened.format or "", getattr(opened, "n_frames", 1), name)
-    for remark in dict.fromkeys(remarks):
-        decoded.remark(remark)
+    with _warnings_of_pillow(remarks):
+        orientation = _orientation(opened, remarks)
+    image = opened.transpose(_TURNS[orientation]) if orientation in _TURNS else opened
+    decoded = Decoded(image, raw_mode, opened.format or "", getattr(opened, "n_frames", 1), name)
+    if remarks:
+        decoded.remark("; ".join(dict.fromkeys(remarks)))
     return decoded
 
 
@@ -142,6 +142,8 @@ def _raw_mode(image: Image.Image) -> str:
 
 def _orientation(image: Image.Image, remarks: list[str]) -> int:
     try:
+        if isinstance(image.info.get("exif"), bytes):
+            Image.Exif().load(image.info["exif"])  # of JPEG files, Pillow has looked before, and hides what it found
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception as error:  # noqa: BLE001 - Pillow's readers of EXIF and XMP raise what they like, too
         remarks.append(f"malformed EXIF, the picture is taken as stored: {error}")
@@ -164,41 +166,3 @@ def _unreadable(error: Exception, name: str) -> ValueError:
         return ValueError(f"image: no permission to read {name}")
     text = " ".join(str(error).split()) or type(error).__name__
     return ValueError(f"image: damaged or truncated: {name} ({text})")
-
-
-def _without_metadata(path: Path) -> bytes | None:
-    """Returns a PNG or JPEG file without what Pillow may stumble over before it comes to the pixels."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None  # the error that brought us here says it better
-    if data.startswith(PNG_SIGNATURE):
-        return _bare_png(data)
-    return _bare_jpeg(data) if data.startswith(b"\xff\xd8\xff") else None
-
-
-def _bare_png(data: bytes) -> bytes:
-    kept, at = [PNG_SIGNATURE], len(PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4])
-        kind, chunk = data[at + 4 : at + 8], data[at:end]
-        whole = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
-        if kind in _PNG_KEPT or (kind == b"eXIf" and whole):  # EXIF says which way is up
-            kept.append(chunk)
-        at = end
-    return b"".join(kept)
-
-
-def _bare_jpeg(data: bytes) -> bytes:
-    kept, at = [data[:2]], 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:  # up to the first scan
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
-        if end < at + 4:
-            break
-        marker, content = data[at + 1], data[at + 4 : end]
-        said = {0xE0: content.startswith(b"JFIF\0") and len(content) >= 14, 0xE1: content.startswith(b"Exif\0\0"),
-                0xEE: content.startswith(b"Adobe")}  # colour, orientation, colour
-        if said.get(marker, not (0xE0 <= marker <= 0xEF or marker == 0xFE)):
-            kept.append(data[at:end])
-        at = end
-    return b"".join([*kept, data[at:]])

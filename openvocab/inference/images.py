@@ -101,13 +101,13 @@ def _to_rgb(decoded: Decoded) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
         return np.repeat(_deep_grey(decoded)[..., None], 3, axis=2)
     try:
-        if image.has_transparency_data:
+        if (image.mode != "P" or image.palette is not None) and image.has_transparency_data:
             layer = _with_alpha(decoded)
             canvas = Image.new("RGBA", layer.size, (255, 255, 255, 255))
             canvas.alpha_composite(layer)
             image = canvas
         rgb = np.array(image.convert("RGB"))
-    except (ValueError, TypeError, OverflowError) as error:  # of modes such as LAB, or of a transparency of no sense
+    except Exception as error:  # noqa: BLE001 - modes such as LAB, palettes that are missing, transparency of no sense
         raise ValueError(f"image: no conversion to RGB from mode {image.mode!r}: {decoded.name} ({error})") from error
     if ";16" in decoded.raw_mode and rgb.size:  # of which Pillow has kept the upper bytes
         _say_small_range(decoded, 256 * int(rgb.min()), 256 * int(rgb.max()) + 255)
@@ -135,9 +135,14 @@ def _deep_grey(decoded: Decoded) -> np.ndarray:
     if not values.size:
         return values.astype(np.uint8)
     low, high = float(values.min()), float(values.max())
+    if image.mode == "F" and 1 < high <= 255 and low >= 0:
+        decoded.remark(f"fractions in {low:g}..{high:g} are taken as brightness of 0..255, not of 0..1")
+        return np.array(image.convert("L"))
     top = 1.0 if image.mode == "F" else 65535.0
     if not (low >= 0 and high <= top):  # so written, NaN is refused as well
-        raise ValueError(f"image: expected {image.mode!r} values in 0..{top:g}, got {low:g}..{high:g}: {decoded.name}")
+        expected = "0..1 or 0..255" if image.mode == "F" else "0..65535"
+        raise ValueError(
+            f"image: expected {image.mode!r} values in {expected}, got {low:g}..{high:g}: {decoded.name}")
     if image.mode != "F":
         _say_small_range(decoded, int(low), int(high))
     grey = np.round(values.astype(np.float32) * (255.0 / top)).astype(np.uint8)

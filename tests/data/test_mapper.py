@@ -1,5 +1,7 @@
 """The mappers move image and labels alike, and repeat themselves for the same draw."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from openvocab.config import add_openvocab_config
 from openvocab.data.augmentation import LabelSafeResizeTransform, SSDColorAugmentation, SSDColorTransform
 from openvocab.data.augmentation import seeded_augmentation as seeded
 from openvocab.data.mapper import SemSegTestMapper, SemSegTrainMapper
+from openvocab.engine.setup import build_cfg
 
 
 def config(**more):
@@ -174,3 +177,17 @@ def test_colour_jitter_draws_each_change_half_of_the_time():
     ):
         assert 150 < sum(unchanged) < 250
     assert max(abs(t.hue) for t in drawn) <= 18 and max(abs(t.brightness) for t in drawn) <= 32
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (3, 9_000), (1, 1)])
+@pytest.mark.parametrize("config", ["catseg_b", "lseg_l16", "emojiscapes/catseg"])
+def test_the_thinnest_pictures_are_trained_and_evaluated(tmp_path, config, size):
+    Image.new("RGB", size).save(tmp_path / "image.png")
+    Image.new("L", size).save(tmp_path / "labels.png")
+    item = {"file_name": str(tmp_path / "image.png"), "sem_seg_file_name": str(tmp_path / "labels.png")}
+    cfg = build_cfg(config)
+    metadata = SimpleNamespace(stuff_classes=["a", "b"], ignore_label=255, name="thin")
+    trained = SemSegTrainMapper.from_config(cfg, metadata, seed=0)(0, item)
+    assert trained["image"].shape[1:] == trained["sem_seg"].shape and 0 in trained["sem_seg"]
+    tested = SemSegTestMapper.from_config(cfg)(item)
+    assert min(tested["image"].shape) >= 1 and tested["sem_seg"].shape == size[::-1]
