@@ -119,3 +119,27 @@ def to_device(values: Sequence, device: torch.device | str, dtype: torch.dtype |
         The tensor.
     """
     return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
+
+
+def check_device(device: str | torch.device | None) -> torch.device:
+    """Resolves a device and makes sure that it exists here.
+
+    Args:
+        device: None takes "cuda" where there is one, else "cpu".
+
+    Raises:
+        ValueError: no such device.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device: expected cpu, cuda, cuda:N or mps, got {device!r}") from error
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device: expected cpu, cuda, cuda:N or mps, got {str(device)!r}")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device: got {str(device)!r}, but torch sees {torch.cuda.device_count()} CUDA devices")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device: got 'mps', but torch sees no Apple GPU")
+    return chosen

@@ -139,6 +139,17 @@ class OpenVocabularyModel(nn.Module):
         words = as_vocabulary(vocabulary).with_synonyms(self.vocabulary.synonyms)
         self.vocabulary = replace(self.vocabulary, **{"train" if training else "test": words})
 
+    def set_templates(self, name: str) -> None:
+        """Sets the prompt templates, those of the config's MODEL.VOCABULARY.TEMPLATES until then.
+
+        Args:
+            name: see `openvocab.vocab.templates`.
+
+        Raises:
+            ValueError: there are none of this name.
+        """
+        self.vocabulary = replace(self.vocabulary, templates=templates(name))
+
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """Segments images, or computes the training loss.
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from openvocab.clip.weights import TABLE, expand_token_table, read_state
+from openvocab.clip.weights import TABLE, expand_token_table, read_content, state_of
+from openvocab.vocab.trained import TrainedWords
 
 logger = logging.getLogger(__name__)
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: nn.Module, path: str | Path) -> TrainedWords | None:
     """Loads a checkpoint into a model; afterwards every parameter comes from the file.
 
     A model may have `adapt_state(state)`, which renames the keys of a released checkpoint, and `guess_config(state)`,
@@ -21,14 +22,19 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         model: receives the weights, in its own dtype (files in half precision are cast) and on its own device.
         path: .pth or .safetensors; see `openvocab.clip.weights.read_state`.
 
+    Returns:
+        What the file says of the words it was trained on; None if it does not.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, belongs to another model, or holds NaN or infinity; keys or both shapes are
             named.
     """
     path = Path(path)
-    state = read_state(path)
+    content = read_content(path)
+    state = state_of(content, path)
     try:
+        words = TrainedWords.from_checkpoint(content)
         if hasattr(model, "adapt_state"):
             state = model.adapt_state(state)
         own = model.state_dict()
@@ -42,6 +48,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         raise ValueError(f"{path}: {error}") from error
     model.load_state_dict(state)
     logger.info("loaded %d tensors from %s", len(state), path)
+    return words
 
 
 def check_fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], guess: str | None) -> None:

@@ -48,8 +48,39 @@ def read_state(path: Path) -> dict[str, Tensor]:
         ValueError: the file is empty, truncated, a web page, a git-lfs pointer or another text, holds Python objects
             that could run code, or holds something else; then its keys are named.
     """
+    return state_of(read_content(path), path)
+
+
+def read_content(path: Path) -> object:
+    """Reads all that a weights file holds; see `read_state`.
+
+    Args:
+        path: of weights.
+
+    Returns:
+        What was written: a state dict, or a mapping with one inside.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: as `read_state`.
+    """
     head = refuse_text(path)
-    content = _read_safetensors(path) if head[8:9] == b"{" else _read_torch(path)
+    return _read_safetensors(path) if head[8:9] == b"{" else _read_torch(path)
+
+
+def state_of(content: object, path: Path) -> dict[str, Tensor]:
+    """Finds the state dict in what a file holds; see `read_state`.
+
+    Args:
+        content: from `read_content`.
+        path: for messages.
+
+    Returns:
+        Names and tensors, without what wrappers have put in front of the names.
+
+    Raises:
+        ValueError: there is none, or names occur twice without their wrappers.
+    """
     return _unwrapped(_state_in(content, path))
 
 

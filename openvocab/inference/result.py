@@ -50,6 +50,7 @@ class Result:
         names: the classes.
         vocabulary: the synonyms of each channel, as they were asked for (background words not included).
         synonyms: "mean" or "first": which synonyms counted.
+        templates: name of the prompt templates.
         background: the words that come out as -1.
         threshold: scores below it come out as -1; None if there was none.
         model: name of the model.
@@ -68,6 +69,7 @@ class Result:
     names: list[str]
     vocabulary: tuple[tuple[str, ...], ...] = ()
     synonyms: str = "mean"
+    templates: str = ""
     background: tuple[tuple[str, ...], ...] = ()
     threshold: float | None = None
     model: str = ""
@@ -235,6 +237,7 @@ class Result:
             "precision": self.precision,
             "vocabulary": [list(entry) for entry in self.vocabulary],
             "synonyms": self.synonyms,
+            "templates": self.templates,
             "background": [list(entry) for entry in self.background],
             "threshold": self.threshold,
             "none_label_in_png": np.iinfo(self._label_dtype).max,

@@ -16,13 +16,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from openvocab.assets import weights_path
-from openvocab.devices import check_precision, usable_precision
+from openvocab.devices import check_device, check_precision, usable_precision
 from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.memory import require
 from openvocab.inference.result import Result
 from openvocab.inference.sliding_window import resize
+from openvocab.vocab.background import combine
 from openvocab.vocab.cleaning import comparable
-from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary
+from openvocab.vocab.trained import TrainedWords
+from openvocab.vocab.vocabulary import SYNONYM_RULES, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +48,8 @@ class Segmenter:
         >>> result.save("masks.png")
     """
 
-    def __init__(self, model: nn.Module, cfg, *, name: str, weights: str = "", dtype: str = "float32") -> None:
+    def __init__(self, model: nn.Module, cfg, *, name: str, weights: str = "", dtype: str = "float32",
+                 synonyms: str | None = None, trained: TrainedWords | None = None) -> None:
         """Wraps a model that is built already; most callers want `load`.
 
         Args:
@@ -59,9 +62,12 @@ class Segmenter:
             weights: the file its parameters came from, for reports.
             dtype: "float32", "bfloat16" or "float16" (the latter two by autocast). Where the device can only emulate
                 it, float32 is used and a warning says so; "bfloat16!" and "float16!" are taken anyway.
+            synonyms: rule for words that bring none, "mean" or "first"; default: what the model was trained under where
+                that mattered, else "mean".
+            trained: what the file of the parameters says of the words that training has shown.
 
         Raises:
-            ValueError: another dtype or `TEST.OUTPUT`.
+            ValueError: another dtype, rule or `TEST.OUTPUT`.
         """
         check_precision(dtype)
         if cfg.TEST.OUTPUT != "sem_seg":
@@ -71,6 +77,10 @@ class Segmenter:
         self.name = name
         self.weights = weights
         self.dtype = str(usable_precision(dtype, self.device)).removeprefix("torch.")
+        if synonyms not in (None, *SYNONYM_RULES):
+            raise ValueError(f"synonyms: expected one of {SYNONYM_RULES}, got {synonyms!r}")
+        self.synonyms = synonyms or (trained and trained.synonyms) or "mean"
+        self.trained = trained
         self._warned: set[str] = set()  # once per word is enough, however many pictures follow
 
     @property
@@ -86,6 +96,7 @@ class Segmenter:
         device: str | torch.device | None = None,
         dtype: str | None = None,
         overrides: Sequence[str] = (),
+        synonyms: str | None = None,
     ) -> "Segmenter":
         """Builds a model and loads its parameters.
 
@@ -96,6 +107,8 @@ class Segmenter:
             device: "cpu", "cuda", "cuda:1", "mps"; default: "cuda" where there is one, else "cpu".
             dtype: "float32" (default), "bfloat16" or "float16"; see the constructor.
             overrides: flat KEY, VALUE pairs for the config.
+            synonyms: see the constructor. Parameters that were trained here on words with synonyms bring their prompt
+                templates as well, unless `overrides` name MODEL.VOCABULARY.TEMPLATES.
 
         Returns:
             a segmenter in evaluation mode.
@@ -126,14 +139,18 @@ class Segmenter:
         cfg.MODEL.WEIGHTS = str(file)  # it holds the whole model, so nothing is fetched for its parts
         cfg.TEST.OUTPUT = "sem_seg"
         model = build_model(cfg)
-        load_weights(model, str(file))
+        trained = load_weights(model, str(file))
+        if trained and trained.templates and "MODEL.VOCABULARY.TEMPLATES" not in overrides[::2]:
+            cfg.MODEL.VOCABULARY.TEMPLATES = trained.templates
+            model.set_templates(trained.templates)
         if entry is not None:
             zoo.note_hash(entry, file)
         logger.info("loaded %s (%s) on %s", name, file, chosen)
-        return cls(model, cfg, name=name, weights=str(file), dtype=dtype)
+        return cls(model, cfg, name=name, weights=str(file), dtype=dtype, synonyms=synonyms, trained=trained)
 
     def __call__(
-        self, image: ImageLike, words: Words, background: Words = (), threshold: float | None = None
+        self, image: ImageLike, words: Words, background: Words = (), threshold: float | None = None,
+        synonyms: str | None = None,
     ) -> Result:
         """Gives every pixel the word that fits best.
 
@@ -141,9 +158,11 @@ class Segmenter:
 
         Args:
             image: path, PIL image or (h, w, 3) uint8 RGB array.
-            words: a list, "|" joining synonyms (the mean of all counts), or a `Vocabulary`.
+            words: a list, "|" joining synonyms, or a `Vocabulary`.
             background: words for "none of these": where one of them fits best, the label is -1.
             threshold: 0..1; where the best score is lower, the label is -1.
+            synonyms: "mean" of the synonyms or "first" word only; default: the vocabulary's own rule, else
+                `Segmenter.synonyms`.
 
         Returns:
             labels, scores and names, with the picture.
@@ -154,7 +173,7 @@ class Segmenter:
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected 0..1, got {threshold!r}")
-        wanted, asked = combine(words, background)
+        wanted, asked = self._asked(words, background, synonyms)
         pixels = read_image(image)
         answer = self._ask(pixels, asked, pixels.shape[:2], "labels")
         labels, scores = answer["labels"].int(), answer["scores"].float()
@@ -169,6 +188,7 @@ class Segmenter:
             names=list(wanted.names),
             vocabulary=wanted.entries,
             synonyms=wanted.synonyms,
+            templates=self.cfg.MODEL.VOCABULARY.TEMPLATES,
             background=asked.entries[len(wanted) :],
             threshold=threshold,
             model=self.name,
@@ -176,12 +196,13 @@ class Segmenter:
             precision=self.dtype,
         )
 
-    def probabilities(self, image: ImageLike, words: Words) -> np.ndarray:
+    def probabilities(self, image: ImageLike, words: Words, synonyms: str | None = None) -> np.ndarray:
         """Gives the probability of every word at every pixel.
 
         Args:
             image: as in the call.
             words: as in the call.
+            synonyms: as in the call.
 
         Returns:
             (T, h, w) float32, 0..1; T is the number of words (of a vocabulary's channels).
@@ -189,7 +210,7 @@ class Segmenter:
         Raises:
             ValueError: as in the call; also if T x h x w floats do not fit into memory.
         """
-        _, asked = combine(words, ())
+        _, asked = self._asked(words, synonyms=synonyms)
         pixels = read_image(image)
         height, width = pixels.shape[:2]
         count = len(asked)
@@ -232,11 +253,12 @@ class Segmenter:
             embeddings = torch.nn.functional.normalize(resize(embeddings, (height, width)), dim=1)
         return embeddings[0].cpu().numpy()
 
-    def text_embeddings(self, words: Words) -> np.ndarray:
+    def text_embeddings(self, words: Words, synonyms: str | None = None) -> np.ndarray:
         """Embeds words in the joint image-text space.
 
         Args:
             words: as in the call.
+            synonyms: as in the call.
 
         Returns:
             (T, C) float32, L2-normalised; several prompt templates are averaged and normalised again.
@@ -244,19 +266,29 @@ class Segmenter:
         Raises:
             ValueError: no word, a blank word, or a word twice.
         """
-        vocabulary = combine(words)[0]
+        vocabulary = self._asked(words, synonyms=synonyms)[0]
         with torch.inference_mode():
             embeddings = self.model.text_encoder(vocabulary, self.model.vocabulary.templates).embeddings.mean(dim=1)
         return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
 
     def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
-        """Lists the words that the model cannot know, having never seen them; empty if its text encoder does not say.
+        """Lists the words that the model cannot know: neither its CLIP nor a later training here has seen them.
 
         Args:
             vocabulary: the words.
+
+        Returns:
+            The unknown ones; empty if the text encoder does not say.
         """
         ask = getattr(getattr(self.model, "text_encoder", None), "unknown_words", None)
-        return list(ask(vocabulary)) if ask is not None else []
+        seen = self.trained.seen if self.trained else frozenset()
+        return [word for word in ask(vocabulary) if comparable(word) not in seen] if ask is not None else []
+
+    def _asked(
+        self, words: Words, background: Words = (), synonyms: str | None = None
+    ) -> tuple[Vocabulary, Vocabulary]:
+        pair = combine(words, background, self.synonyms)
+        return pair if synonyms is None else tuple(vocabulary.with_synonyms(synonyms) for vocabulary in pair)
 
     def _warn_of_unknown_words(self, vocabulary: Vocabulary) -> None:
         new = [word for word in self.unknown_words(vocabulary) if word not in self._warned]
@@ -321,65 +353,6 @@ class Segmenter:
         if self.dtype == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=getattr(torch, self.dtype))
-
-
-def combine(words: Words, background: Words = ()) -> tuple[Vocabulary, Vocabulary]:
-    """Joins words and background words into what a model is asked.
-
-    Args:
-        words: a list of words or a vocabulary.
-        background: the same, or empty.
-
-    Returns:
-        (the words alone, words then background); classes of the second from len(first.names) on are background.
-
-    Raises:
-        ValueError: a string instead of a list, no word, a blank word, a word twice, or a word in both.
-    """
-    for name, value in (("words", words), ("background", background)):
-        if isinstance(value, str):
-            raise ValueError(f"{name}: expected a list of words or Vocabulary.parse(...), got the string {value!r}")
-    wanted = as_vocabulary(words)
-    if len(background) == 0:
-        return wanted, wanted
-    none = as_vocabulary(background)
-    own = {comparable(word) for entry in wanted.entries for word in entry}
-    both = [word for entry in none.entries for word in entry if comparable(word) in own]
-    if both:
-        raise ValueError(f"background: expected words that are not in words, got {both[0]!r} in both")
-    first = len(wanted.names)
-    classes = wanted.channel_to_class or tuple(range(len(wanted)))
-    joined = Vocabulary(
-        entries=wanted.entries + none.entries,
-        names=wanted.names + none.names,
-        channel_to_class=classes + tuple(first + c for c in none.channel_to_class or range(len(none))),
-        synonyms=wanted.synonyms,
-    )
-    return wanted, joined
-
-
-def check_device(device: str | torch.device | None) -> torch.device:
-    """Resolves a device and makes sure that it exists here.
-
-    Args:
-        device: None takes "cuda" where there is one, else "cpu".
-
-    Raises:
-        ValueError: no such device.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device: expected cpu, cuda, cuda:N or mps, got {device!r}") from error
-    if chosen.type not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"device: expected cpu, cuda, cuda:N or mps, got {str(device)!r}")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device: got {str(device)!r}, but torch sees {torch.cuda.device_count()} CUDA devices")
-    if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("device: got 'mps', but torch sees no Apple GPU")
-    return chosen
 
 
 def _config_weights(weights: str | os.PathLike, config: str) -> Path:

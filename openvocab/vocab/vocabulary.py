@@ -23,7 +23,8 @@ class Vocabulary:
         names: of the output classes, for legends.
         channel_to_class: class of each channel after the argmax, or None where channel i is class i. This is not the
             same as synonyms: PAS-20b asks 59 words, each with its own channel, and 39 of them mean "background".
-        synonyms: "mean" of the synonyms' embeddings, or "first" word only (the rule of CAT-Seg's benchmarks).
+        synonyms: "mean" of the synonyms' embeddings, or "first" word only (the rule of CAT-Seg's benchmarks). None:
+            whoever asks decides; a `Segmenter` takes the rule that its model was trained under, else the mean.
 
     Raises:
         ValueError: no entries, an empty entry, or `names`, `channel_to_class` or `synonyms` that do not fit.
@@ -32,7 +33,7 @@ class Vocabulary:
     entries: tuple[tuple[str, ...], ...]
     names: tuple[str, ...]
     channel_to_class: tuple[int, ...] | None = None
-    synonyms: str = "mean"
+    synonyms: str | None = None
 
     def __post_init__(self) -> None:
         if not self.entries:
@@ -40,7 +41,7 @@ class Vocabulary:
         for index, words in enumerate(self.entries):
             if not words or not all(map(clean, words)):
                 raise ValueError(f"words: got a blank word in entry {index + 1}: {words!r}, expected text")
-        if self.synonyms not in SYNONYM_RULES:
+        if self.synonyms not in (None, *SYNONYM_RULES):
             raise ValueError(f"synonyms: got {self.synonyms!r}, expected one of {SYNONYM_RULES}")
         if self.channel_to_class is None:
             if len(self.names) != len(self.entries):
@@ -57,12 +58,12 @@ class Vocabulary:
         return len(self.entries)
 
     @classmethod
-    def from_words(cls, words: Sequence[str], synonyms: str = "mean") -> "Vocabulary":
+    def from_words(cls, words: Sequence[str], synonyms: str | None = None) -> "Vocabulary":
         """Makes a vocabulary of words given by a user.
 
         Args:
             words: one per channel; "sofa|couch" joins synonyms.
-            synonyms: "mean" or "first".
+            synonyms: "mean", "first", or None where whoever asks decides.
 
         Returns:
             The vocabulary; `names` are the first words.
@@ -125,9 +126,9 @@ class Vocabulary:
         try:
             text = path.read_text(encoding="utf-8-sig")
             if path.suffix == ".txt":
-                return cls._checked([line.split("|") for line in lines_of(text, numbered)], "mean")
+                return cls._checked([line.split("|") for line in lines_of(text, numbered)], None)
             if path.suffix == ".json":
-                return cls._checked(_entries_of_json(json.loads(text)), "mean")
+                return cls._checked(_entries_of_json(json.loads(text)), None)
         except ValueError as error:  # also what json and the decoder raise
             raise ValueError(f"path: {path}: {error}") from error
         raise ValueError(f"path: got {path}, expected a .txt or .json file")
@@ -174,7 +175,7 @@ class Vocabulary:
         return self.entries
 
     @classmethod
-    def _checked(cls, entries: Sequence[Sequence[str]], synonyms: str) -> "Vocabulary":
+    def _checked(cls, entries: Sequence[Sequence[str]], synonyms: str | None) -> "Vocabulary":
         cleaned = tuple(tuple(map(clean, words)) for words in entries)
         seen: dict[str, str] = {}
         for word in filter(None, (word for words in cleaned for word in words)):
@@ -189,16 +190,17 @@ def as_vocabulary(value: Vocabulary | Sequence[str], synonyms: str = "mean") -> 
     """Accepts what callers pass for a vocabulary.
 
     Args:
-        value: a vocabulary, which is returned as it is, or a sequence of words.
-        synonyms: rule for a sequence of words.
+        value: a vocabulary, or a sequence of words.
+        synonyms: rule where the value brings none.
 
     Returns:
-        A vocabulary.
+        A vocabulary with a rule.
 
     Raises:
         ValueError: as `Vocabulary.from_words`.
     """
-    return value if isinstance(value, Vocabulary) else Vocabulary.from_words(value, synonyms)
+    vocabulary = value if isinstance(value, Vocabulary) else Vocabulary.from_words(value)
+    return vocabulary if vocabulary.synonyms else vocabulary.with_synonyms(synonyms)
 
 
 def named_vocabulary(name: str) -> Vocabulary:

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from openvocab.devices import check_device
 from openvocab.inference import memory, segmenter
-from openvocab.inference.segmenter import Segmenter, check_device, combine
+from openvocab.inference.segmenter import Segmenter, combine
 from openvocab.inference.sliding_window import resize
+from openvocab.vocab.trained import TrainedWords
 from openvocab.vocab.vocabulary import Vocabulary
 
 CHANNELS = {"red": 0, "green": 1, "blue": 2}
@@ -55,7 +57,8 @@ class ByColour(nn.Module):
 def config(sliding: bool = False, size: int = 8, short: int = 0):
     window = SimpleNamespace(ENABLED=sliding, SIZE=size, KERNEL=6)
     return SimpleNamespace(TEST=SimpleNamespace(OUTPUT="sem_seg", SLIDING_WINDOW=window),
-                           INPUT=SimpleNamespace(MIN_SIZE_TEST=short, MAX_SIZE_TEST=4 * short))
+                           INPUT=SimpleNamespace(MIN_SIZE_TEST=short, MAX_SIZE_TEST=4 * short),
+                           MODEL=SimpleNamespace(VOCABULARY=SimpleNamespace(TEMPLATES="single")))
 
 
 def build(**options) -> Segmenter:
@@ -93,6 +96,39 @@ def test_synonyms_are_averaged_unless_the_vocabulary_says_first(flag):
     np.testing.assert_allclose(probability, np.array([125, 125, 0, 0, 30, 30]) / 255, atol=1e-6)
     first = build()(flag, Vocabulary.from_words(["red|green"], synonyms="first"))
     assert first.synonyms == "first" and first.scores[0, 0] == pytest.approx(250 / 255)
+
+
+@pytest.mark.parametrize(("trained", "at_load", "of_words", "at_call", "rule"), [
+    (None, None, None, None, "mean"),
+    ("first", None, None, None, "first"),
+    ("first", "mean", None, None, "mean"),
+    ("first", "mean", "first", None, "first"),
+    ("first", None, "first", "mean", "mean"),
+])  # fmt: skip
+def test_words_follow_the_rule_of_the_training_unless_told_otherwise(flag, trained, at_load, of_words, at_call, rule):
+    words = Vocabulary.from_words(["red|green", "blue"], of_words)
+    trained = trained and TrainedWords(frozenset(), trained, "single")
+    model = Segmenter(ByColour(), config(), name="colours", synonyms=at_load, trained=trained)
+    result = model(flag, words, synonyms=at_call)
+    assert result.synonyms == result.summary()["synonyms"] == rule
+    assert result.summary()["templates"] == "single"
+    assert result.scores[0, 0] == pytest.approx((250 if rule == "first" else 125) / 255)
+    answers = model.probabilities(flag, words, synonyms=at_call)
+    assert answers[0, 0, 0] == pytest.approx(result.scores[0, 0])
+
+
+def test_an_unknown_rule(flag):
+    with pytest.raises(ValueError, match=r"synonyms: expected one of \('mean', 'first'\), got 'median'"):
+        Segmenter(ByColour(), config(), name="colours", synonyms="median")
+    with pytest.raises(ValueError, match="synonyms: got 'median'"):
+        build()(flag, ["red"], synonyms="median")
+
+
+def test_words_of_a_later_training_are_known(flag, caplog):
+    model = Segmenter(ByColour(), config(), name="colours", trained=TrainedWords(frozenset({"moss"})))
+    assert model.unknown_words(Vocabulary.from_words(["red", "Moss", "fern"])) == ["fern"]
+    model(flag, ["moss", "fern"])
+    assert "never seen these words, expect no sense from them: fern" in caplog.text
 
 
 def test_background_words_and_threshold_give_none(flag):
@@ -263,7 +299,7 @@ def test_combine_keeps_the_words_alone():
     wanted, asked = combine(["cat", "sofa|couch"], ["wall"])
     assert wanted.entries == (("cat",), ("sofa", "couch")) and asked.entries == (*wanted.entries, ("wall",))
     assert asked.channel_to_class == (0, 1, 2) and len(asked.names) == 3
-    assert combine(["cat"]) == (Vocabulary.from_words(["cat"]),) * 2
+    assert combine(["cat"]) == (Vocabulary.from_words(["cat"], "mean"),) * 2
 
 
 @pytest.mark.parametrize("name,message", [

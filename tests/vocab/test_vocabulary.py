@@ -31,8 +31,12 @@ def test_words():
     assert len(words) == 2
     assert words == Vocabulary.parse("sofa|couch,swimming pool")
     assert hash(words) == hash(Vocabulary.parse("sofa|couch,swimming pool"))
-    assert as_vocabulary(words) is words
-    assert as_vocabulary(("a", "b")) == Vocabulary.parse("a,b")
+    assert words.synonyms is None  # whoever asks decides
+    assert as_vocabulary(words) == words.with_synonyms("mean")
+    assert as_vocabulary(words, "first") == words.with_synonyms("first")
+    ruled = words.with_synonyms("first")
+    assert as_vocabulary(ruled) is ruled
+    assert as_vocabulary(("a", "b")) == Vocabulary.parse("a,b").with_synonyms("mean")
 
 
 @pytest.mark.parametrize(("text", "message"), [
