@@ -137,19 +137,20 @@ class TestViTB32:
             assert rounding <= LSEG_OUTPUT_BUDGET * float(margin.abs().max())
 
         got = gradients(model, loss)
-        kinks.flip()
-        flipped = gradients(model, loss)
         frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
         assert frozen and all(name.startswith("text.") for name in frozen)
         expected = {ours(name): norm for name, norm in golden["gradient_norms"].items()}
         assert expected.keys() == got.keys()
-        errors = {name: (abs(float(got[name].norm()) / norm - 1), float((flipped[name] - got[name]).norm()) / norm)
+        errors = {name: abs(float(got[name].norm()) / norm - 1)
                   for name, norm in expected.items() if norm > GRADIENT_NOISE}
-        worst = sorted(errors, key=lambda name: errors[name][1] - errors[name][0])
-        for name in worst[:5]:
-            print(f"{name}: error {errors[name][0]:.1e}, undecided {errors[name][1]:.1e}")
-        wrong = {name: error for name, error in errors.items() if error[0] > GRADIENT_NORM_BUDGET + error[1]}
-        assert not wrong
+        beyond = [name for name, error in errors.items() if error > GRADIENT_NORM_BUDGET]
+        if beyond:  # by more than kinks carry them that float32 cannot decide?
+            kinks.flip()
+            flipped = gradients(model, loss, beyond)
+            undecided = {name: float((flipped[name] - got[name]).norm()) / expected[name] for name in beyond}
+            for name in beyond:
+                print(f"{name}: error {errors[name]:.1e}, undecided {undecided[name]:.1e}")
+            assert not {name for name in beyond if errors[name] > GRADIENT_NORM_BUDGET + undecided[name]}
 
 
 def training_loss(model):
@@ -162,8 +163,9 @@ def training_loss(model):
     return model.train().losses(images, labels, [LABELS, LABELS])["loss_sem_seg"]
 
 
-def gradients(model, loss):
-    names, parameters = zip(*((name, p) for name, p in model.named_parameters() if p.requires_grad))
+def gradients(model, loss, wanted=None):
+    names, parameters = zip(*((name, p) for name, p in model.named_parameters()
+                              if p.requires_grad and (wanted is None or name in wanted)))  # fmt: skip
     return dict(zip(names, (grad.double() for grad in torch.autograd.grad(loss, parameters, retain_graph=True))))
 
 
