@@ -262,16 +262,26 @@ def fake_python(folder: Path, pip: str, ensurepip: str) -> Path:
 def test_pip_comes_from_where_it_can(bootstrap, tmp_path, monkeypatch):
     bare = fake_python(tmp_path / "bare", "echo 'No module named pip'; exit 1", "exit 1")
     base = fake_python(tmp_path / "base", f'echo "$@" > {tmp_path / "asked"}', "exit 1")
+    own = fake_python(tmp_path / "own", "exit 0", "exit 1")
     monkeypatch.setattr(bootstrap, "_base_python", lambda: str(base))
-    bootstrap.ensure_pip(tmp_path / "bare")
-    assert (tmp_path / "asked").read_text() == f"-m pip --python {bare} install pip\n"
+    assert bootstrap.find_pip(tmp_path / "own") == [str(own), "-m", "pip"]
+    assert not (tmp_path / "asked").exists()
+    assert bootstrap.find_pip(tmp_path / "bare") == [str(base), "-m", "pip", "--python", str(bare)]
+    assert (tmp_path / "asked").read_text() == f"-m pip --python {bare} --version\n"
     monkeypatch.setattr(bootstrap, "_base_python", lambda: str(bare))
     with pytest.raises(bootstrap.SetupError, match="nor pip .No module named pip.: install python3-venv"):
-        bootstrap.ensure_pip(tmp_path / "bare")
+        bootstrap.find_pip(tmp_path / "bare")
+
+
+def test_pip_is_made_where_no_other_can_be_used(bootstrap, tmp_path, monkeypatch):
+    made = tmp_path / "made"
+    fresh = fake_python(tmp_path / "fresh", f"test -e {made}", f"touch {made}")
+    monkeypatch.setattr(bootstrap, "_base_python", lambda: str(fake_python(tmp_path / "old", "exit 2", "exit 1")))
+    assert bootstrap.find_pip(tmp_path / "fresh") == [str(fresh), "-m", "pip"]
 
 
 def test_a_pip_too_old_for_the_wheel_of_uv_ends_in_one_line(bootstrap, tmp_path):
     fails = "echo 'ERROR: No matching distribution found for uv'; exit 1"
     fake_python(tmp_path / "old", f'[ "$3" = --version ] || {{ {fails}; }}', "exit 1")
-    with pytest.raises(bootstrap.SetupError, match="uv and build tools: ERROR: No matching distribution found for uv"):
+    with pytest.raises(bootstrap.SetupError, match="1/4. uv: ERROR: No matching distribution found for uv"):
         bootstrap.install(tmp_path / "old", ["demo"], "wheel")

@@ -121,21 +121,25 @@ def _create_venv(venv: Path) -> None:
         raise SetupError(f"{command[0]} cannot make an environment: {explain(run.stdout + run.stderr)}")
 
 
-def ensure_pip(venv: Path) -> None:
-    """Puts pip where it is missing; Debian splits ensurepip off, so a pip outside the environment may have to do it.
+def find_pip(venv: Path) -> list[str]:
+    """Finds a pip that installs into an environment, and makes one where there is none.
+
+    An environment that is to get uv needs no pip of its own: ensurepip takes longer than all else that pip does here.
+    Debian splits ensurepip off, and a pip before 22.3 knows only its own Python.
+
+    Returns:
+        The beginning of a command line.
 
     Raises:
         SetupError: no way leads there.
     """
-    python = str(venv / "bin" / "python")
-    for command in (
-        [python, "-m", "pip", "--version"],
-        [python, "-m", "ensurepip", "--upgrade"],  # of a pip that does not run, too
-        [_base_python(), "-m", "pip", "--python", python, "install", "pip"],
-    ):
-        run = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
+    own = [str(venv / "bin" / "python"), "-m", "pip"]
+    outside = [_base_python(), "-m", "pip", "--python", own[0]]
+    for pip, made_by in ((own, []), (outside, []), (own, [own[0], "-m", "ensurepip", "--upgrade"])):
+        for command in filter(None, (made_by, [*pip, "--version"])):
+            run = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False)
         if run.returncode == 0:
-            return
+            return pip
     reason = explain(run.stdout + run.stderr)
     raise SetupError(f"{_base_python()} has neither ensurepip nor pip ({reason}): install python3-venv or its like")
 
@@ -165,20 +169,20 @@ def install(venv: Path, extras: list[str], detectron2: str) -> None:
     Raises:
         SetupError: a step failed; says why in one line.
     """
-    ensure_pip(venv)
+    pip = find_pip(venv)
     environment, log = clean_environment(), venv / "setup.log"
     python = str(venv / "bin" / "python")
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     # Wheels only: a pip that is too old to know uv's wheel must not try to compile it.
-    pip = [python, "-m", "pip", "install", "--only-binary=:all:", *constraints, "uv", "setuptools", "wheel"]
-    run_step("[1/4] uv and build tools", pip, environment, log)
-    environment = with_pip_settings(environment, _output([python, "-m", "pip", "config", "list"], environment))
+    run_step("[1/4] uv", [*pip, "install", "--only-binary=:all:", *constraints, "uv"], environment, log)
+    environment = with_pip_settings(environment, _output([*pip, "config", "list"], environment))
     if not any(venv.glob("lib/python*/site-packages/torch")):
         check_disk(Path(_output([str(venv / "bin" / "uv"), "cache", "dir"], environment).strip()))
     # Without isolation, packages that come as source are built with the pinned setuptools, not with the newest.
     packages = ["--no-build-isolation", "--editable", f"{ROOT}[{','.join(extras)}]"]
     step = f"[2/4] torch, torchvision, this package [{','.join(extras)}] and the rest"
-    run_step(step, [*uv_pip(venv, "install"), *constraints, *packages], environment, log)
+    run_step(step, [*uv_pip(venv, "install"), *constraints, "setuptools", "wheel"], environment, log)
+    run_step("", [*uv_pip(venv, "install"), *constraints, *packages], environment, log)
     install_detectron2(venv, detectron2, environment)
     say("[4/4] checking the installation")
     # These imports also leave the bytecode of what every command needs.
