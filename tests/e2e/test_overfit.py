@@ -14,7 +14,7 @@ WANTED = 0.99
 
 CATSEG = ["SOLVER.BASE_LR", "0.0015", "MODEL.CATSEG.IGNORED_PIXELS", "masked", "MODEL.CATSEG.POOLING_SIZES", "[1, 1]",
           "TEST.SLIDING_WINDOW.ENABLED", "False", "MODEL.CATSEG.NUM_LAYERS", "1"]  # fmt: skip
-LSEG = ["SOLVER.BASE_LR", "0.002", "SOLVER.PRETRAINED_MULTIPLIER", "1.0", "MODEL.LSEG.FEATURES", "32"]
+LSEG = ["SOLVER.BASE_LR", "0.001", "SOLVER.PRETRAINED_MULTIPLIER", "1.0", "MODEL.LSEG.FEATURES", "32"]
 
 
 def two_scenes():
@@ -29,7 +29,7 @@ def two_scenes():
 
 
 # One thread with AVX2 reached it after 60 steps (CAT-Seg with one layer of aggregation, 0.991, 28 s of processor time;
-# with two 80 steps and 81 s) and 90 steps (LSeg with half of its decoder's width, 0.992, 30 s). With plain AdamW at one
+# with two 80 steps and 81 s) and 70 steps (LSeg with half of its decoder's width, 0.992, 20 s). With plain AdamW at one
 # rate CAT-Seg took 120 to over 200 steps: the channels before its last layer die where a word is.
 @pytest.mark.parametrize(
     ("config", "overrides", "steps"), [("emojiscapes/catseg", CATSEG, 160), ("emojiscapes/lseg", LSEG, 240)])
@@ -44,7 +44,7 @@ def test_two_scenes_are_learned_by_heart(config, overrides, steps):
         optimizer.zero_grad()
         model(scenes)["loss_sem_seg"].backward()
         optimizer.step()
-        if step % 10 == 0:
+        if step >= 50 and step % 10 == 0:
             reached = accuracy(model, scenes)
             if reached > WANTED:
                 return
