@@ -22,6 +22,8 @@ def file(tmp_path, text, suffix="txt"):
     ("0\tsky\n1\tgrass\n", "line 1: got '0.tsky', a number before the word"),
     ("12,sky\n", "line 1: got '12,sky', a number"), ("3 = house\n", "line 1: got '3 = house', a number"),
     ("-1: nothing\n", "line 1: got '-1: nothing', a number"),
+    ("0 sky\n1 grass\n2 house\n", "every line has a number that counts up .first '0 sky'.; expected words alone"),
+    ("1. sky\n2. grass\n", "every line has a number"), ("sky,0\ngrass,1\n", "every line has a number"),
 ])  # fmt: skip
 @pytest.mark.parametrize("numbered", [True, False])
 def test_lists_of_tools(tmp_path, text, message, numbered):
@@ -29,6 +31,12 @@ def test_lists_of_tools(tmp_path, text, message, numbered):
     with pytest.raises(ValueError, match=message.replace(".t", r"\\t")) as error:
         Vocabulary.from_file(path, numbered)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_head_of_a_list_of_cvat(tmp_path):
+    path = file(tmp_path, "# label:color_rgb:parts:actions\nsky:0,0,0::\n")
+    with pytest.raises(ValueError, match="line 1: got '# label:color_rgb:parts:actions', the head of CVAT"):
+        Vocabulary.from_file(path, numbered=True)
 
 
 def test_lists_of_tools_as_json(tmp_path):
@@ -62,5 +70,6 @@ def test_healthy_files(tmp_path, text):
 
 
 def test_words_that_only_look_odd(tmp_path):
+    assert len(Vocabulary.from_file(file(tmp_path, "type 1\ntype 2\n"), numbered=True)) == 2
     words = ("7-eleven", "route 66", "2 dogs", "ratio 3:2", "_", "snake_case", "a:b", "4x4")
     assert Vocabulary.from_file(file(tmp_path, "\n".join(words)), numbered=True).names == words

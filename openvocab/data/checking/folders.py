@@ -1,5 +1,6 @@
 """The check of a dataset of one's own: every image and every mask is read, for nothing else vouches for them."""
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,7 +36,7 @@ def check_folder(folder: FolderDataset) -> Report:
         report.errors.append(str(error))
         return report
     counts = np.zeros(VALUES, dtype=np.int64)
-    with ThreadPoolExecutor() as pool:  # decoding releases Python's lock
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoding releases Python's lock
         checked = pool.map(partial(_check_pair, len(names), folder.ignore_label), pairs)
         for (values, pixels), error in tqdm(checked, folder.name, len(pairs), unit="pair", delay=5, leave=False):
             counts[values] += pixels
