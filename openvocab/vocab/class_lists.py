@@ -63,4 +63,4 @@ def _refuse_counting(lines: Sequence[str]) -> None:
         found = [re.fullmatch(pattern, line.strip()) for line in lines if line.strip()]
         numbers = [int(match[1]) for match in found if match]
         if len(found) == len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
-            raise ValueError(f"every line has a number that counts up ({lines[0].strip()!r} first); expected words alone")
+            raise ValueError(f"every line has a number that counts up ({lines[0].strip()!r}...); expected words")
