@@ -256,6 +256,12 @@ def run_python(code: str) -> str:
     return run.stdout.strip()
 
 
+@pytest.mark.parametrize("module", ["openvocab.data.preparation.plans", "openvocab.data.emojiscapes"])
+def test_preparing_and_drawing_load_no_torch(module):
+    """Its import takes longer than a small preparation does."""
+    assert run_python(f"import {module}, sys; print({{'torch', 'detectron2'}} & sys.modules.keys())") == "set()"
+
+
 @pytest.mark.parametrize(
     "statement", ["import openvocab", "from openvocab import Vocabulary", "from openvocab import preflight, assets"]
 )

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, Scene, compose, register_emojiscapes, render_scene
+from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, Scene, compose, render_scene
 from openvocab.data.emojiscapes.crops import CropPainter
 from openvocab.data.emojiscapes.drawings import drawings
+from openvocab.data.emojiscapes.register import register_emojiscapes
 from openvocab.data.emojiscapes.scenes import IGNORE, MIN_AREA, paste, stream
 from openvocab.data.emojiscapes.textures import TEXTURES, texture
 from openvocab.data.emojiscapes.world import world

@@ -59,7 +59,7 @@ def test_registered_twice_and_with_other_words(entry, tmp_path):
     ({"WORDS": "nowhere.txt"}, "there is no vocabulary file nowhere.txt"),
 ])  # fmt: skip
 def test_malformed_entries(entry, change, message):
-    from openvocab.data.emojiscapes import register_emojiscapes
+    from openvocab.data.emojiscapes.register import register_emojiscapes
 
     register_emojiscapes()
     with pytest.raises((ValueError, FileNotFoundError), match=message):

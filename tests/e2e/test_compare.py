@@ -6,8 +6,7 @@ import json
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from openvocab.data.emojiscapes import register_emojiscapes
-from openvocab.data.emojiscapes.register import scene_dicts
+from openvocab.data.emojiscapes.register import register_emojiscapes, scene_dicts
 
 NAME = "two_scenes_for_a_test"
 

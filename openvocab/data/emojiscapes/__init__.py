@@ -1,6 +1,8 @@
-"""EmojiScapes: a small world of emoji drawings on textures, in which everything can be learned and measured offline."""
+"""EmojiScapes: a small world of emoji drawings on textures, in which everything can be learned and measured offline.
 
-from .register import register_emojiscapes
+Drawing needs neither torch nor Detectron2; `register.py`, which does, is not imported here.
+"""
+
 from .scenes import Scene, compose, render_scene
 from .world import HELD_OUT_STYLE, TRAIN_STYLES, World, world
 
@@ -10,7 +12,6 @@ __all__ = [
     "Scene",
     "World",
     "compose",
-    "register_emojiscapes",
     "render_scene",
     "world",
 ]
