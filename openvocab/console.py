@@ -55,7 +55,7 @@ def report(error: BaseException | str) -> None:
     try:
         print(f"error: {text}", file=sys.stderr, flush=True)
     except OSError:  # nobody reads it; the exit code says it still
-        return
+        _give_up(sys.stderr)
 
 
 def say(text: str) -> None:
@@ -70,14 +70,14 @@ def say(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        _give_up_stdout()
+        _give_up(sys.stdout)
         raise OutputClosedError(f"standard output: {message_of(error)}") from error
 
 
-def _give_up_stdout() -> None:
+def _give_up(stream: io.TextIOBase) -> None:
     """Sends nowhere what is still buffered: Python would complain of it at its end, and exit with 120."""
     try:
-        number = sys.stdout.fileno()
+        number = stream.fileno()
     except (OSError, ValueError):  # a stream in memory: nothing is flushed at the end
         return
     with open(os.devnull, "wb") as nowhere:

@@ -39,6 +39,7 @@ def test_counted(names, expected):
 
 def run(code: str, repository, encoding: str = "utf-8", **streams) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(repository)}
+    environment.pop("PYTHONUNBUFFERED", None)  # what stays in a buffer is what Python complains of at its end
     return subprocess.run([sys.executable, "-c", PRINTS + code], env=environment, **streams)
 
 

@@ -179,6 +179,7 @@ def test_a_reader_that_has_gone_and_a_terminal_without_letters(album, tmp_path, 
     code = PROGRAM.format(tests=str(Path(__file__).parent), demo=str(repository / "demo" / "demo.py"))
     command = [sys.executable, "-c", code, "--input", str(album), "--output", str(tmp_path / "out"), *WORDS]
     environment = {**os.environ, "PYTHONPATH": str(repository), "PYTHONIOENCODING": "ascii"}
+    environment.pop("PYTHONUNBUFFERED", None)
     whole = subprocess.run(command, env=environment, capture_output=True, timeout=300)
     assert whole.returncode == 0 and rb"\u732b.png  60x40" in whole.stdout, whole.stderr
     reading, writing = os.pipe()
