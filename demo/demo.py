@@ -3,23 +3,26 @@
 
     python demo/demo.py --input img.jpg --vocabulary "cat, sofa|couch"
 
-Exit code 0: all pictures were done. 1: some could not be read, the others were done. 2: nothing was done.
-130: interrupted; what was done until then is whole.
+Exit code 0: all pictures were done. 1: some were done, others failed (each is named). 2: none was done.
+130: interrupted. What was done until then is whole; of what lies in the output folder, only this program's own files
+are replaced.
 """
 
 import argparse
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openvocab import preflight
+from openvocab.console import OutputClosedError, escape_what_cannot_be_shown, report, say, shown
 
 # The rest of the package is imported where it is used: first `preflight` must be able to say what is missing, and a
 # wrong option should be answered before torch and detectron2 have taken their seconds.
 if TYPE_CHECKING:
+    from openvocab.inference.batch import Tally
+    from openvocab.inference.inputs import Inputs
     from openvocab.inference.result import Result
     from openvocab.inference.segmenter import Segmenter
     from openvocab.vocab.vocabulary import Vocabulary
@@ -37,11 +40,14 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """Describes the options."""
-    parser = _Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    about, exit_codes = __doc__.splitlines()[0], __doc__[__doc__.index("Exit code") :]
+    parser = _Parser(description=about, epilog=exit_codes, allow_abbrev=False)
     parser.add_argument("--input", nargs="+", metavar="PATH", help="files, folders or patterns (default: demo/images)")
     words = parser.add_argument_group("words")
     words.add_argument("--vocabulary", metavar="WORDS", help='comma separated, "|" joins synonyms: "cat, sofa|couch"')
     words.add_argument("--vocabulary-file", metavar="FILE", help=".txt with one entry per line, or .json with a list")
+    words.add_argument("--synonyms", choices=("mean", "first"), help="which synonyms count (default: as the model was "
+                       "trained here, else the mean of all)")  # fmt: skip
     words.add_argument("--background", metavar="WORDS", help='words that come out as "none of these"')
     words.add_argument("--threshold", type=float, metavar="S", help='scores below S (0..1) become "none of these"')
     model = parser.add_argument_group("model")
@@ -65,11 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         exit code, see the top of the file.
     """
+    escape_what_cannot_be_shown()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         preflight.check()
     except ImportError as error:
-        _report(error)
+        report(error)
         return 2
     from openvocab.checkpoint.download import DownloadError
 
@@ -79,8 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _list_models()
             return 0
         return _run(args)
-    except (ValueError, OSError, DownloadError) as error:
-        _report(error)
+    except (ValueError, OSError, DownloadError, OutputClosedError) as error:
+        report(error)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -88,38 +95,62 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from openvocab.inference.result import prepare_folder
-    from openvocab.vocab.vocabulary import Vocabulary
+    from openvocab.inference import marks
+    from openvocab.inference.batch import BatchStoppedError, Tally
+    from openvocab.inference.naming import outputs_of, stems_for
 
     # Everything that is cheap to check comes before the model, which may take a download.
-    vocabulary = _vocabulary(args)
-    background = Vocabulary.parse(args.background) if args.background is not None else ()
-    paths = _pictures(args.input)
-    folder = prepare_folder(args.output)
-    segmenter = _segmenter(args, vocabulary, background)
-    print(f"model       {segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})")
-    print(f"weights     {segmenter.weights}")
-    print(f"device      {segmenter.device}, {segmenter.dtype}")
-    print(f"vocabulary  {_words_line(vocabulary)}")
-    if background:
-        print(f"background  {_words_line(background)}")
-    failed = 0
-    for number, (path, stem) in enumerate(zip(paths, _stems(paths), strict=True), start=1):
-        start = time.perf_counter()
-        try:
-            result = segmenter(path, vocabulary, background=background, threshold=args.threshold)
-        except ValueError as error:
-            failed += 1
-            _report(error)
-            continue
-        seconds = time.perf_counter() - start
-        files = result.save_all(folder, stem)
+    words = _words(args)
+    found = _inputs(args.input)
+    folder = Path(args.output)
+    stems = stems_for(found.pictures, folder)
+    marks.refuse_foreign(outputs_of(stems, folder), marks.SEGMENTATION)
+    tally = Tally(len(found.pictures) + len(found.refused))
+    try:
+        _segment_all(args, words, found, stems, folder, tally)
+        if tally.asked > 1 or found.left_out():
+            left_out = f", left out {found.left_out()}" if found.left_out() else ""
+            say(f"{tally.done} done, {tally.failed} failed{left_out}")
+    except (BatchStoppedError, OutputClosedError) as error:
+        report(f"stopped, {tally.done} of {tally.asked} pictures done: {error}")
+    except KeyboardInterrupt:
+        print(f"interrupted, {tally.done} of {tally.asked} pictures done", file=sys.stderr)
+        return 130
+    return tally.exit_code
+
+
+def _segment_all(
+    args: argparse.Namespace, words: "tuple[Vocabulary, Vocabulary | tuple]", found: "Inputs", stems: Sequence[str],
+    folder: Path, tally: "Tally",
+) -> None:
+    from openvocab.inference.batch import run_batch
+    from openvocab.inference.result import prepare_folder
+
+    segmenter = None
+    if found.pictures:
+        prepare_folder(folder)
+        segmenter = _segmenter(args, *words)
+    for line in found.refused:
+        tally.failed += 1
+        report(line)
+    if segmenter is None:
+        return
+
+    def segment(picture: Path) -> "Result":
+        return segmenter(picture, words[0], background=words[1], threshold=args.threshold)
+
+    def show(number: int, picture: Path, result: "Result", files: Sequence[Path], seconds: float) -> None:
         height, width = result.labels.shape
-        print(f"[{number}/{len(paths)}] {path}  {width}x{height}  {_areas_line(result)}  ({seconds:.1f} s)")
-        print(f"      {folder}/: {' '.join(file.name for file in files)}", flush=True)
-    if failed == len(paths):
-        return 2
-    return 1 if failed else 0
+        say(f"[{number}/{len(stems)}] {shown(picture)}  {width}x{height}  {_areas_line(result)}  ({seconds:.1f} s)\n"
+            f"      {shown(folder)}/: {' '.join(shown(file.name) for file in files)}")
+
+    run_batch(list(zip(found.pictures, stems, strict=True)), segment, folder, show, tally)
+
+
+def _words(args: argparse.Namespace) -> "tuple[Vocabulary, Vocabulary | tuple]":
+    from openvocab.vocab.vocabulary import Vocabulary
+
+    return _vocabulary(args), Vocabulary.parse(args.background) if args.background is not None else ()
 
 
 def _vocabulary(args: argparse.Namespace) -> "Vocabulary":
@@ -137,17 +168,17 @@ def _vocabulary(args: argparse.Namespace) -> "Vocabulary":
     return Vocabulary.from_file(default)
 
 
-def _pictures(inputs: Sequence[str] | None) -> list[Path]:
-    from openvocab.inference.images import find_images
+def _inputs(inputs: Sequence[str] | None) -> "Inputs":
+    from openvocab.inference.inputs import find_inputs
 
     if inputs is None:
         if not IMAGES.is_dir():
             raise ValueError(f"--input: none given, and the pictures that come with the demo are missing ({IMAGES})")
         inputs = [str(IMAGES)]
-    paths = find_images(inputs)
-    if not any(path.exists() for path in paths):
-        raise ValueError(f"input: no such file: {paths[0]}")
-    return paths
+    found = find_inputs(inputs)
+    if not found.pictures and not found.refused:
+        raise ValueError(f"input: no pictures, left out {found.left_out()}")
+    return found
 
 
 def _segmenter(args: argparse.Namespace, vocabulary: "Vocabulary", background: "Vocabulary | tuple") -> "Segmenter":
@@ -156,32 +187,26 @@ def _segmenter(args: argparse.Namespace, vocabulary: "Vocabulary", background: "
 
     if args.model is not None and args.config_file is not None:
         raise ValueError("--model and --config-file: expected one of them, got both")
-    combine(vocabulary, background)  # for its checks
+    _, asked = combine(vocabulary, background)
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold: expected 0..1, got {args.threshold}")
     source = args.config_file or args.model or zoo.DEFAULT_MODEL
-    return Segmenter.load(source, args.weights, args.device, args.dtype, overrides=args.opts)
-
-
-def _stems(paths: Sequence[Path]) -> list[str]:
-    """Gives every picture its own file name: a/cat.jpg and b/cat.png become cat and cat-2."""
-    taken: set[str] = set()
-    stems = []
-    for path in paths:
-        stem, number = path.stem, 1
-        while stem.casefold() in taken:
-            number += 1
-            stem = f"{path.stem}-{number}"
-        taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
+    segmenter = Segmenter.load(source, args.weights, args.device, args.dtype, args.opts, args.synonyms)
+    segmenter.text_embeddings(asked)  # words that do not fit the model are one error, and not one per picture
+    say(f"model       {segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})")
+    say(f"weights     {shown(segmenter.weights)}")
+    say(f"device      {segmenter.device}, {segmenter.dtype}")
+    rule = {"mean": "mean of the synonyms", "first": "first synonym only"}[segmenter.synonyms]
+    say(f"vocabulary  {_words_line(vocabulary)} ({rule})")
+    if background:
+        say(f"background  {_words_line(background)}")
+    return segmenter
 
 
 def _words_line(vocabulary: "Vocabulary") -> str:
-    shown = ", ".join("|".join(entry) for entry in vocabulary.entries[:SHOWN_WORDS])
+    first = ", ".join("|".join(entry) for entry in vocabulary.entries[:SHOWN_WORDS])
     more = len(vocabulary) - SHOWN_WORDS
-    rule = {"mean": "mean of the synonyms", "first": "first synonym only"}[vocabulary.synonyms]
-    return f"{shown}{f' and {more} more' if more > 0 else ''} ({rule})"
+    return f"{first}{f' and {more} more' if more > 0 else ''}"
 
 
 def _areas_line(result: "Result") -> str:
@@ -196,16 +221,7 @@ def _list_models() -> None:
     from openvocab.checkpoint import zoo
 
     for model in zoo.models():
-        print(f"{model.name:20} {model.method}, {model.note}\n{'':20} licence: {model.licence}")
-
-
-def _report(error: Exception) -> None:
-    """Prints one line, whatever line breaks the message holds."""
-    if isinstance(error, OSError) and error.filename is not None:
-        text = f"{error.strerror}: {error.filename}"
-    else:
-        text = " ".join(str(error).split())
-    print(f"error: {text}", file=sys.stderr, flush=True)
+        say(f"{model.name:20} {model.method}, {model.note}\n{'':20} licence: {model.licence}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Where the configs and shipped weights lie, in a checkout and in an installed wheel."""
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -67,7 +68,7 @@ def weights_path(weights: str | Path) -> Path:
     """
     if not str(weights):
         raise ValueError("weights: got nothing, expected a checkpoint (MODEL.WEIGHTS)")
-    path = Path(weights).expanduser()
+    path = Path(os.path.expanduser(weights))  # Path's own raises RuntimeError where there is no home folder
     if path.is_file():
         return path
     names = weights_names()

@@ -1,37 +1,51 @@
 """Files that are either whole or absent."""
 
 import os
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+PARTIAL_ROOM = len(".0123abcd.partial")
+"""Bytes that the name of a file needs beyond its own while it is written."""
 
-def replace_together(writers: Mapping[Path, Callable[[BinaryIO], object]]) -> None:
+
+def replace_together(
+    writers: Mapping[Path, Callable[[BinaryIO], object]], check: Callable[[Iterable[Path]], object] | None = None
+) -> None:
     """Writes every file beside its final place, flushes it to disk, and renames them all once the last one is whole.
 
     If a write fails, the old files stay as they were and nothing is left behind. A process that is killed in between
-    leaves at most `<name>.<process id>.partial`.
+    leaves at most `<name>.<random digits>.partial`.
 
     Args:
         writers: final place -> what writes the content to the open file; the folders exist.
+        check: is called with the final places before anything is written and again before anything is renamed, and
+            raises where something must not be replaced.
 
     Raises:
         OSError: a file cannot be written (full disk, no permission); names its final place.
     """
-    partials = {path: path.with_name(f"{path.name}.{os.getpid()}.partial") for path in writers}
+    check = check or (lambda paths: None)
+    check(writers)
+    token = secrets.token_hex(4)  # new with each call: a leftover of a process of the same number is not in the way
+    partials = {path: path.with_name(f"{path.name}.{token}.partial") for path in writers}
+    made = []
     try:
         for path, write in writers.items():
-            _write(partials[path], path, write)
+            _write(partials[path], path, write, made)
+        check(writers)
         for path, partial in partials.items():
             os.replace(partial, path)
     finally:
-        for partial in partials.values():
+        for partial in made:
             partial.unlink(missing_ok=True)
 
 
-def _write(partial: Path, path: Path, write: Callable[[BinaryIO], object]) -> None:
+def _write(partial: Path, path: Path, write: Callable[[BinaryIO], object], made: list[Path]) -> None:
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
+            made.append(partial)
             write(file)
             file.flush()
             os.fsync(file.fileno())

@@ -18,7 +18,7 @@ ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
 # From the bottom to the top; a module may import from its own layer and from those below it. The longest prefix counts.
 LAYERS = {
     "bottom": ("openvocab.config", "openvocab.interfaces", "openvocab.vocab", "openvocab.kernels", "openvocab.assets",
-               "openvocab.preflight", "openvocab.files", "openvocab.versions", "openvocab.devices",
+               "openvocab.preflight", "openvocab.files", "openvocab.console", "openvocab.versions", "openvocab.devices",
                "openvocab.checkpoint.rename"),
     "clip": ("openvocab.clip", "openvocab.inference.sliding_window", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": ("catseg", "lseg"),
@@ -37,7 +37,7 @@ THIRD_PARTY = {
 # These need none at all: they are used before anything is installed, or where torch must not be loaded.
 STANDARD_LIBRARY_ONLY = (
     "openvocab.vocab.vocabulary", "openvocab.vocab.templates", "openvocab.preflight", "openvocab.assets",
-    "openvocab.files",
+    "openvocab.files", "openvocab.console",
 )  # fmt: skip
 EMPTY_CONTAINER = re.compile(r"\[\]|\{\}|(set|dict|list|defaultdict|OrderedDict|Counter)\(\w*\)")
 

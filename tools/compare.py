@@ -3,11 +3,13 @@
     python tools/compare.py
     python tools/compare.py --models catseg_b lseg_l16 --datasets ade20k_150_test_sem_seg --num-gpus 8
 
-Results with the IoU of every class go to OUTPUT/MODEL (openvocab.evaluation.report), the table to OUTPUT/table.md.
+Results with the IoU of every class go to OUTPUT/MODEL (openvocab.evaluation.report), the table to OUTPUT/table.md,
+which replaces nothing but an earlier table.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -15,6 +17,7 @@ from detectron2.utils import comm
 
 from openvocab.checkpoint import zoo
 from openvocab.checkpoint.load import load_weights
+from openvocab.console import escape_what_cannot_be_shown
 from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import register_folders
 from openvocab.data.register import register_all
@@ -22,7 +25,11 @@ from openvocab.engine.launcher import count_processes, report_user_errors, run_p
 from openvocab.engine.setup import build_cfg, build_model, setup_job
 from openvocab.evaluation.report import score_table
 from openvocab.evaluation.run import evaluate
-from openvocab.files import write_atomically
+from openvocab.files import replace_together
+from openvocab.inference import marks
+
+TABLE = "table.md"
+refuse_other_tables = partial(marks.refuse_foreign, kind=marks.TABLE)
 
 DATASETS = ("emojiscapes_mini_test", "emojiscapes_mini_test_heldout")
 
@@ -71,7 +78,8 @@ def run(configs: dict[str, CfgNode], output: Path) -> None:
         rows += [({"model": name, "dataset": result.dataset}, result.scores) for result in evaluate(cfg, model)]
     if comm.is_main_process():
         table = score_table(rows)
-        write_atomically(output / "table.md", table.encode())
+        text = f"{marks.TEXTS[marks.TABLE]}\n\n{table}".encode()
+        replace_together({output / TABLE: lambda file: file.write(text)}, refuse_other_tables)
         print(table, end="")
 
 
@@ -85,10 +93,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--num-processes", type=int, default=0, help="CPU processes, with --num-gpus 0 (default 1)")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys to override, for every model")
     args = parser.parse_args(arguments)
+    escape_what_cannot_be_shown()
 
     def start() -> int:
         processes, device = count_processes(args.num_gpus, args.num_processes)
         configs = {name: config_of(name, args.datasets, args.output, device, args.opts) for name in args.models}
+        refuse_other_tables([args.output / TABLE])
         args.output.mkdir(parents=True, exist_ok=True)
         return run_processes(run, (configs, args.output), processes=processes, device=device)
 

@@ -3,20 +3,25 @@
     python tools/draw_scenes.py --seed 7 --count 2 --output output/scenes
     python tools/draw_scenes.py --nouns "sofa,cat" --stuff "brick wall,wooden floor" --output output/scenes
 
-Random scenes come from the test split (base and novel words).
+Random scenes come from the test split (base and novel words). Of what lies in the output folder, only drawn scenes are
+replaced.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from openvocab.console import escape_what_cannot_be_shown, report, shown
 from openvocab.data.emojiscapes import HELD_OUT_STYLE, TRAIN_STYLES, compose, world
 from openvocab.data.emojiscapes.scenes import stream
 from openvocab.data.emojiscapes.world import World
+from openvocab.files import replace_together
+from openvocab.inference import marks
 from openvocab.vocab.vocabulary import Vocabulary
 
 
@@ -49,6 +54,18 @@ def draw(world_: World, args: argparse.Namespace, seed: int) -> np.ndarray:
     return cv2.resize(image, (args.size, args.size), interpolation=cv2.INTER_CUBIC)
 
 
+def write(args: argparse.Namespace) -> None:
+    """Draws and writes the scenes, if nothing is in their way."""
+    places = {seed: args.output / f"scene_{seed}.png" for seed in range(args.seed, args.seed + args.count)}
+    check = partial(marks.refuse_foreign, kind=marks.SCENE)
+    check(places.values())
+    args.output.mkdir(parents=True, exist_ok=True)
+    for seed, path in places.items():
+        scene = Image.fromarray(draw(world("mini"), args, seed))
+        replace_together({path: partial(scene.save, format="PNG", pnginfo=marks.png(marks.SCENE))}, check)
+        print(shown(path))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -61,14 +78,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=576, help="pixels")
     parser.add_argument("--output", type=Path, default=Path("output/scenes"))
     args = parser.parse_args(argv)
+    escape_what_cannot_be_shown()
     try:
-        args.output.mkdir(parents=True, exist_ok=True)
-        for seed in range(args.seed, args.seed + args.count):
-            path = args.output / f"scene_{seed}.png"
-            Image.fromarray(draw(world("mini"), args, seed)).save(path)
-            print(path)
+        write(args)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        report(error)
         return 2
     return 0
 

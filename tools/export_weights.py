@@ -2,22 +2,26 @@
 
     python tools/export_weights.py output/emojiscapes_catseg/model_final.pth openvocab/weights/emojiscapes_catseg.pth
 
-Optimizer and trainer state are left out. Loading it again raises the parameters to float32.
+Optimizer and trainer state are left out. Loading it again raises the parameters to float32. Nothing is replaced but
+what this program wrote.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from openvocab.clip.weights import pack_token_table, read_state
-from openvocab.files import replace_atomically
+from openvocab.console import escape_what_cannot_be_shown, report, shown
+from openvocab.files import replace_together
+from openvocab.inference import marks
 
 NOTICE = (
     "Trained on pictures rendered from OpenMoji (CC BY-SA 4.0), Noto Emoji (Apache-2.0), Fluent Emoji (MIT) and "
-    "EmojiOne 2.3 (CC BY 4.0); see THIRD_PARTY.md of openvocab-seg."
+    f"EmojiOne 2.3 (CC BY 4.0); {marks.TEXTS[marks.WEIGHTS]}"
 )
 
 
@@ -40,14 +44,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("output", type=Path)
     args = parser.parse_args(argv)
+    escape_what_cannot_be_shown()
+    check = partial(marks.refuse_foreign, kind=marks.WEIGHTS)
     try:
-        state = read_state(args.checkpoint)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        check([args.output])
+        content = {"notice": NOTICE, "model": shrink(read_state(args.checkpoint))}  # so the mark is in the file's head
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        replace_together({args.output: lambda file: torch.save(content, file)}, check)
+    except (ValueError, OSError) as error:
+        report(error)
         return 2
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    replace_atomically(args.output, lambda file: torch.save({"model": shrink(state), "notice": NOTICE}, file))
-    print(f"{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB")
+    print(f"{shown(args.output)}: {args.output.stat().st_size / 2**20:.1f} MiB")
     return 0
 
 

@@ -14,6 +14,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from openvocab.checkpoint.zoo import CACHE_VARIABLE
+from openvocab.console import escape_what_cannot_be_shown, message_of, report
 from openvocab.data.emojiscapes.drawings import NPM_PACKAGES, drawings_folder
 
 logger = logging.getLogger("fetch_drawings")
@@ -52,15 +54,20 @@ def fetch(style: str, folder: Path) -> None:
 
 def main() -> int:
     """Command line; returns the exit code."""
+    escape_what_cannot_be_shown()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if shutil.which("npm") is None:
-        print("error: npm is not on the PATH; install Node.js (Debian: apt-get install npm)", file=sys.stderr)
+        report("npm is not on the PATH; install Node.js (Debian: apt-get install npm)")
         return 2
     try:
         for style in NPM_PACKAGES:
             fetch(style, drawings_folder())
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        report(error)
+        return 2
+    except OSError as error:
+        report(f"cache: cannot write to {drawings_folder()} ({message_of(error)}); "
+               f"set {CACHE_VARIABLE} to a folder that can be written to")
         return 2
     return 0
 

@@ -149,8 +149,18 @@ def find(name: str) -> ZooModel:
 
 
 def cache_folder() -> Path:
-    """Gives the folder for fetched files: $OPENVOCAB_CACHE, else ~/.cache/openvocab. Nothing is created."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/openvocab").expanduser()
+    """Gives the folder for fetched files: $OPENVOCAB_CACHE, else ~/.cache/openvocab. Nothing is created.
+
+    Raises:
+        ValueError: there is no home folder.
+    """
+    wanted = os.environ.get(CACHE_VARIABLE) or "~/.cache/openvocab"
+    try:
+        return Path(wanted).expanduser()
+    except RuntimeError as error:  # HOME is not set, and the system does not know the user
+        raise ValueError(
+            f"cache: there is no home folder for {wanted}, expected {CACHE_VARIABLE} to name a folder for fetched files"
+        ) from error
 
 
 def offline() -> bool:
@@ -169,7 +179,8 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None) -> P
         path of an existing file whose hash, where one is known, was compared.
 
     Raises:
-        ValueError: the file is missing and may not be fetched, or its hash differs from the known one.
+        ValueError: the file is missing and may not be fetched, its hash differs from the known one, or there is no home
+            folder and no other one for fetched files.
         DownloadError: fetching failed.
     """
     if weights is not None:
@@ -177,7 +188,7 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None) -> P
     if model.url is None and model.page is None:
         return _shipped(model)
     path = cache_folder() / model.file_name
-    if path.is_file():
+    if os.path.isfile(path):  # Path.is_file raises where the folder may not be looked into
         _compare(model, path, sha256_of(path))
         return path
     place = f"put the file there by hand, pass its path as weights, or set {CACHE_VARIABLE} to another folder"
@@ -215,7 +226,7 @@ def note_hash(model: ZooModel, path: Path) -> None:
         path: from `weights_file`; nothing is noted of a file elsewhere.
     """
     note = _note_of(path)
-    if model.sha256 or path != cache_folder() / model.file_name or note.is_file():
+    if model.sha256 or not _is_cached(model, path) or note.is_file():
         return
     digest = sha256_of(path)
     logger.warning("%s: no hash is published for this file; noting sha256 %s in %s", path, digest, note)
@@ -223,6 +234,13 @@ def note_hash(model: ZooModel, path: Path) -> None:
         write_atomically(note, f"{digest}  {path.name}\n".encode())
     except OSError as error:  # a read-only cache is a legitimate set-up; the hash was printed
         logger.warning("cannot note the hash in %s: %s", note, error)
+
+
+def _is_cached(model: ZooModel, path: Path) -> bool:
+    try:
+        return path == cache_folder() / model.file_name
+    except ValueError:  # without a cache folder, nothing lies in it; shipped weights and own files need none
+        return False
 
 
 def _note_of(path: Path) -> Path:

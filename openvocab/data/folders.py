@@ -55,7 +55,7 @@ class FolderDataset:
             raise ValueError(f"DATASETS.FOLDERS: got the NAME {name!r}, expected letters, digits, '_', '.' and '-'")
         if not isinstance(ignore_label, int) or not 0 <= ignore_label <= 65535:
             raise ValueError(f"DATASETS.FOLDERS: {name}: got IGNORE_LABEL {ignore_label!r}, expected 0 to 65535")
-        images, labels, words = (Path(str(entry[key])).expanduser() for key in REQUIRED[1:])
+        images, labels, words = (Path(os.path.expanduser(str(entry[key]))) for key in REQUIRED[1:])
         if images == labels:
             raise ValueError(f"DATASETS.FOLDERS: {name}: got {images} for IMAGES and LABELS, expected two folders")
         return cls(str(name), images, labels, words, ignore_label)

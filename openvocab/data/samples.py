@@ -18,7 +18,7 @@ def dataset_root(root: str | Path | None = None) -> Path:
     Returns:
         The folder, which need not exist.
     """
-    return Path(root if root is not None else os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+    return Path(os.path.expanduser(root if root is not None else os.environ.get("DETECTRON2_DATASETS", "datasets")))
 
 
 def list_samples(entry: DatasetEntry, root: Path) -> list[dict[str, Any]]:

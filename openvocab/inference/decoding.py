@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from openvocab.console import shown
 from openvocab.inference.bare import without_metadata
 from openvocab.inference.formats import picture_formats
 
@@ -57,11 +58,6 @@ class Decoded:
         _warn_once(f"{self.name}: {text}")
 
 
-def printable(path: str | os.PathLike) -> str:
-    """Gives a path as text that every UTF-8 file takes: bytes of a name that are none are escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def decode(source: str | os.PathLike | Image.Image) -> Decoded:
     """Decodes a picture.
 
@@ -77,7 +73,7 @@ def decode(source: str | os.PathLike | Image.Image) -> Decoded:
     """
     if isinstance(source, Image.Image):
         return _decode(source, "a PIL image")
-    path, name = Path(source), printable(source)
+    path, name = Path(source), shown(source)
     if path.is_dir():
         raise ValueError(f"image: expected a picture, got the folder {name}")
     if not path.exists():

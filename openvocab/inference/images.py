@@ -3,17 +3,12 @@
 The one reader of pictures: of the demo, of training, of evaluation and of every check.
 """
 
-import glob
 import os
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from openvocab.inference.decoding import Decoded, decode
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
@@ -48,44 +43,6 @@ def read_image(image: ImageLike) -> np.ndarray:
     if rgb.size == 0:
         raise ValueError(f"image: expected at least 1 x 1 pixels, got {rgb.shape[1]} x {rgb.shape[0]}: {decoded.name}")
     return rgb
-
-
-def find_images(inputs: Sequence[str | os.PathLike]) -> list[Path]:
-    """Lists the pictures that files, globs and folders stand for.
-
-    A folder gives its pictures (by suffix, sorted, not those of sub-folders); a glob may use `**`. A plain path is kept
-    as it is, whatever its suffix and even if it does not exist: reading it gives the error that names it.
-
-    Args:
-        inputs: paths and patterns.
-
-    Returns:
-        paths in the given order, each once.
-
-    Raises:
-        ValueError: nothing given, a folder without pictures, or a pattern that matches nothing.
-    """
-    if not inputs:
-        raise ValueError("input: expected at least one file, folder or pattern, got none")
-    found: dict[Path, None] = {}
-    for entry in inputs:
-        path = Path(entry)
-        if path.is_dir():
-            matches = _pictures_in(path)
-            if not matches:
-                raise ValueError(f"input: no pictures ({' '.join(IMAGE_SUFFIXES)}) in the folder {path}")
-        elif not path.exists() and glob.has_magic(str(entry)):
-            matches = [match for match in map(Path, sorted(glob.glob(str(entry), recursive=True))) if match.is_file()]
-            if not matches:
-                raise ValueError(f"input: the pattern {str(entry)!r} matches no file")
-        else:
-            matches = [path]
-        found.update(dict.fromkeys(matches))
-    return list(found)
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
 def _check_array(array: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,12 @@ import numpy as np
 from PIL import Image
 
 from openvocab.files import replace_together
-from openvocab.inference import legend
+from openvocab.inference import legend, marks
 
 NONE_COLOUR = (128, 128, 128)  # of the "none of these" line in a legend; such pixels stay untinted
 _STRIP_PIXELS = 1 << 22  # pixels handled at once, so that temporary arrays stay small on huge pictures
 _READABLE_SIDE = 320  # pixels; a legend under a narrower picture could not hold a word
+OUTPUT_ENDINGS = ("_overlay.png", "_labels.png", ".json")  # what `save_all` writes behind a stem, in this order
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
@@ -163,18 +164,21 @@ class Result:
             the path.
 
         Raises:
-            ValueError: another suffix, or the folder cannot be written to.
+            ValueError: another suffix, the folder cannot be written to, or a file lies there that is none of ours.
+            OSError: the file cannot be written.
         """
         path = Path(path)
         form = _FORMATS.get(path.suffix.lower())
         if form is None:
             raise ValueError(f"path: expected one of {' '.join(_FORMATS)}, got {path.name!r}")
         prepare_folder(path.parent)
-        replace_together({path: lambda file: _encode(self.sheet(), form, file)})
+        replace_together({path: lambda file: _encode(self.sheet(), form, file)}, _refuse_foreign)
         return path
 
     def save_all(self, folder: str | os.PathLike, stem: str) -> list[Path]:
         """Writes the overlay, the label map and a summary; either all three appear or none.
+
+        Each is marked as ours (`openvocab.inference.marks`); of what lies there already, only such files are replaced.
 
         - STEM_overlay.png: as `save`.
         - STEM_labels.png: `labels` as grey values, 8 bits if there are fewer than 255 names, else 16 bits;
@@ -189,18 +193,21 @@ class Result:
             the three paths, in this order.
 
         Raises:
-            ValueError: the folder cannot be written to, or there are more than 65535 names.
+            ValueError: the folder cannot be written to, there are more than 65535 names, or a file that no
+                segmentation wrote lies there.
+            OSError: a file cannot be written.
         """
         folder = prepare_folder(folder)
         label_map = self.label_map()
-        paths = [folder / f"{stem}_overlay.png", folder / f"{stem}_labels.png", folder / f"{stem}.json"]
+        paths = [folder / f"{stem}{ending}" for ending in OUTPUT_ENDINGS]
         text = json.dumps(self.summary(), ensure_ascii=False, indent=2) + "\n"
         writers = (
             lambda file: _encode(self.sheet(), "PNG", file),
             lambda file: _encode(label_map, "PNG", file),
-            lambda file: file.write(text.encode()),
+            # Of a path that is no UTF-8, Python holds single surrogates: backslashes make JSON's own escapes of them.
+            lambda file: file.write(text.encode(errors="backslashreplace")),
         )
-        replace_together(dict(zip(paths, writers, strict=True)))
+        replace_together(dict(zip(paths, writers, strict=True)), _refuse_foreign)
         return paths
 
     def label_map(self) -> np.ndarray:
@@ -230,6 +237,7 @@ class Result:
             for area in self.areas
         ]
         return {
+            marks.JSON_KEY: marks.TEXTS[marks.SEGMENTATION],
             "height": self.labels.shape[0],
             "width": self.labels.shape[1],
             "model": self.model,
@@ -286,11 +294,17 @@ def prepare_folder(folder: str | os.PathLike) -> Path:
     return folder
 
 
+def _refuse_foreign(paths: Iterable[Path]) -> None:
+    marks.refuse_foreign(paths, marks.SEGMENTATION)
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
 
 
 def _encode(pixels: np.ndarray, form: str, file) -> None:
     # Level 3 instead of 6: two to three times as fast on pictures of 48 million pixels, a few per cent larger.
-    options = {"compress_level": 3} if form == "PNG" else {"quality": 92}
+    options = {"compress_level": 3, "pnginfo": marks.png(marks.SEGMENTATION)}
+    if form != "PNG":
+        options = {"quality": 92, "exif": marks.exif(marks.SEGMENTATION)}
     Image.fromarray(pixels).save(file, format=form, **options)

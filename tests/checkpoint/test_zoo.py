@@ -45,6 +45,46 @@ def test_cache_folder_follows_the_variable(monkeypatch, tmp_path):
     assert zoo.cache_folder() == tmp_path / ".cache" / "openvocab"
 
 
+@pytest.fixture
+def nobody(monkeypatch):
+    """A user without a home folder, as in a container that runs under a number of its own."""
+    def unknown(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    for name in ("HOME", "OPENVOCAB_CACHE", "OPENVOCAB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+def test_without_a_home_folder_the_variable_is_named(nobody, model, tmp_path, monkeypatch):
+    for ask in (zoo.cache_folder, lambda: zoo.weights_file(model), lambda: zoo.weights_file(zoo.find("lseg_l16"))):
+        with pytest.raises(ValueError, match="^cache: there is no home folder .* expected OPENVOCAB_CACHE [^\n]*$"):
+            ask()
+    monkeypatch.setenv("OPENVOCAB_CACHE", str(tmp_path / "cache"))
+    assert zoo.weights_file(model).read_bytes() == b"weights"
+
+
+def test_shipped_and_own_weights_need_no_home_folder(nobody, model, tmp_path):
+    from openvocab import Segmenter
+
+    assert Segmenter.load(device="cpu").name == zoo.DEFAULT_MODEL
+    own = tmp_path / model.file_name
+    own.write_bytes(b"mine")
+    zoo.note_hash(model, zoo.weights_file(model, own))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pth", "remote.pth"]
+    with pytest.raises(ValueError, match="weights: no such file: ~/absent.pth"):
+        zoo.weights_file(model, "~/absent.pth")
+
+
+@pytest.mark.parametrize("place", ["file", "file/cache", "/proc/cache"])  # /proc: not even root can make one there
+def test_a_cache_that_cannot_be_made_names_the_variable(model, tmp_path, monkeypatch, place):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("OPENVOCAB_CACHE", str(tmp_path / place))
+    monkeypatch.delenv("OPENVOCAB_OFFLINE", raising=False)
+    with pytest.raises(DownloadError, match=r"^[^\n]*cannot write [^\n]*set OPENVOCAB_CACHE to another folder$"):
+        zoo.weights_file(model)
+
+
 @pytest.mark.parametrize("value,expected", [("1", True), ("true", True), ("0", False), ("", False), ("No", False)])
 def test_offline_switch(monkeypatch, value, expected):
     monkeypatch.setenv("OPENVOCAB_OFFLINE", value)

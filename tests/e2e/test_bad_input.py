@@ -54,7 +54,8 @@ CASES = (
     Case("blank background", (*IMG, *CATS, "--background", ""), 2, "empty vocabulary"),
     Case("10,000 words", (*IMG, "--vocabulary-file", "{tmp}/10000.txt"), 0, "> and 9980 more", ("img",)),
     Case("one word", (*IMG, "--vocabulary", "cat"), 0, "> cat 100.0 %", ("img",)),
-    Case("a word beyond the context", (*IMG, "--vocabulary", "cat," + "very " * 40 + "long"), 2, "at most 16"),
+    Case("a word beyond the context, once for all pictures", (*IMG, "{pictures}/img.png", "--vocabulary",
+         "cat," + "very " * 40 + "long"), 2, "at most 16"),
     Case("both vocabularies", (*IMG, *CATS, "--vocabulary-file", "{tmp}/10000.txt"), 2,
          "--vocabulary and --vocabulary-file"),
     Case("missing vocabulary file", (*IMG, "--vocabulary-file", "{tmp}/absent.txt"), 2, "{tmp}/absent.txt"),
@@ -69,7 +70,11 @@ CASES = (
     Case("truncated", ("--input", "{pictures}/cut.jpg", *CATS), 2, "truncated: {pictures}/cut.jpg"),
     Case("missing", ("--input", "{pictures}/absent.jpg", *CATS), 2, "no such file: {pictures}/absent.jpg"),
     Case("pattern without match", ("--input", "{pictures}/*.xyz", *CATS), 2, "matches no file"),
-    Case("folder without pictures", ("--input", "{tmp}", *CATS), 2, "no pictures"),
+    Case("folder without pictures", ("--input", "{tmp}", *CATS), 2, "no pictures in the folder"),
+    Case("a picture that nothing here reads", ("--input", "{pictures}/img.jpg", "{tmp}/phones/a.heic", *CATS), 1,
+         "HEIC cannot be read here: {tmp}/phones/a.heic (convert it to PNG or JPEG)", ("img",)),
+    Case("nothing but missing files", ("--input", "{tmp}/a.png", *CATS, "--model", "x"), 2, "no such file: {tmp}/a.png",
+         model=False),
     Case("two of four are bad", ("--input", "{pictures}/text.jpg", *("{pictures}/" + name for name in (
         "img.jpg", "absent.png", "grey.png")), *CATS), 1, "no such file: {pictures}/absent.png", ("img", "grey")),
     Case("same name twice", ("--input", "{pictures}/img.jpg", "{pictures}/img.png", *CATS), 0, "> [2/2]",
@@ -117,6 +122,8 @@ def folders(tmp_path, pictures, tiny) -> dict[str, str]:
     (inputs / "10000.txt").write_text("\n".join(f"word {i}" for i in range(10_000)))
     (inputs / "broken.json").write_text('["cat", ')
     (inputs / "unknown.yaml").write_text(tiny.config.read_text().replace("HIDDEN_DIM", "HIDEN_DIM"))
+    (inputs / "phones").mkdir()
+    (inputs / "phones" / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
     torch.save({"model": {"backbone.weight": torch.zeros(3)}}, inputs / "other.pth")
     return {"pictures": str(pictures), "tiny": str(tiny.config.parent), "tmp": str(inputs)}
 
@@ -148,7 +155,7 @@ def test_table(case, folders, tmp_path, demo, capsys):
         assert line[2:] in out and not errors
     else:
         assert any(line in error for error in errors), err
-        assert len(errors) == (2 if case.code == 1 else 1), "one clear line each"
+        assert len(errors) == (2 if case.name == "two of four are bad" else 1), "one clear line each"
     assert (sorted(os.listdir(output)) if output.is_dir() else []) == expected_files(case.stems)
     assert sorted(os.listdir(folders["pictures"])) == before
 
@@ -197,7 +204,7 @@ def test_interrupted(folders, tmp_path, demo, capsys, monkeypatch):
     monkeypatch.setattr(result, "_encode", encode_until)
     case = Case("interrupted", ("--input", *("{pictures}/" + name for name in ("grey.png", "img.png")), *CATS), 130, "")
     assert demo.main(arguments_of(case, folders, tmp_path / "output")) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted, 1 of 2 pictures done"
     assert sorted(os.listdir(tmp_path / "output")) == expected_files(("grey",))
 
 
@@ -208,7 +215,7 @@ def test_a_full_disk(folders, tmp_path, demo, capsys, full_disk):
         code = demo.main(arguments_of(case, folders, tmp_path / "output"))
     assert code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: File too large: ") and "/output/wide_" in line
+    assert f"{tmp_path}/wide.png: File too large: " in line and "/output/wide_" in line
     assert os.listdir(tmp_path / "output") == []
 
 

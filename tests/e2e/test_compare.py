@@ -36,12 +36,18 @@ def test_a_row_for_each_method(compare, two_scenes, tmp_path, capsys):
     arguments = ["--datasets", two_scenes, "--output", str(tmp_path), "TEST.SLIDING_WINDOW.ENABLED", "False"]
     assert compare.main(arguments) == 0
     rows = (tmp_path / "table.md").read_text().splitlines()
-    assert capsys.readouterr().out.splitlines()[-4:] == rows
-    assert [row.split()[1:4:2] for row in rows[2:]] == [
+    assert rows[:2] == ["<!-- openvocab-seg: table -->", ""] and capsys.readouterr().out.splitlines()[-4:] == rows[2:]
+    assert [row.split()[1:4:2] for row in rows[4:]] == [
         ["emojiscapes_catseg", two_scenes], ["emojiscapes_lseg", two_scenes]]
     for model in ("emojiscapes_catseg", "emojiscapes_lseg"):
         written = json.loads((tmp_path / model / f"{two_scenes}_results.json").read_text())
         assert written["samples"] == 2 and 0 < written["scores"]["mIoU"] <= 100
+
+
+def test_a_table_of_somebody_else_stays(compare, tmp_path, capsys):
+    (tmp_path / "table.md").write_text("| my | table |\n")
+    assert compare.main(["--output", str(tmp_path)]) == 2
+    assert "table.md" in capsys.readouterr().err and (tmp_path / "table.md").read_text() == "| my | table |\n"
 
 
 def test_an_unknown_model_is_named(compare, capsys):

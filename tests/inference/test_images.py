@@ -1,11 +1,10 @@
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from openvocab.inference.images import find_images, read_image
+from openvocab.inference.images import read_image
 
 RED_TOP = np.array([[[200, 10, 10]] * 3, [[10, 10, 200]] * 3], np.uint8)  # 2 rows x 3 columns
 
@@ -143,30 +142,3 @@ def test_a_picture_beyond_pillows_limit_is_one_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(ValueError, match=r"a\.png is too large"):
         read_image(path)
-
-
-def test_find_images_takes_files_folders_and_patterns(tmp_path):
-    for name in ("b.png", "a.JPG", "notes.txt", "sub/c.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    a, b, c = tmp_path / "a.JPG", tmp_path / "b.png", tmp_path / "sub" / "c.png"
-    assert find_images([tmp_path]) == [a, b]
-    assert find_images([str(tmp_path / "*.png"), a]) == [b, a]
-    assert find_images([str(tmp_path / "**" / "*.png")]) == [b, c]
-    assert find_images([b, tmp_path, b]) == [b, a]
-    assert find_images([tmp_path / "absent.png"]) == [tmp_path / "absent.png"]
-
-
-def test_a_file_whose_name_looks_like_a_pattern(tmp_path):
-    path = tmp_path / "a[1].png"
-    path.touch()
-    assert find_images([os.fspath(path)]) == [path]
-
-
-def test_find_images_refuses_nothing(tmp_path):
-    with pytest.raises(ValueError, match="at least one"):
-        find_images([])
-    with pytest.raises(ValueError, match="matches no file"):
-        find_images([str(tmp_path / "*.png")])
-    with pytest.raises(ValueError, match="no pictures"):
-        find_images([tmp_path])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...checkpoint.zoo import cache_folder
+from ...checkpoint.zoo import CACHE_VARIABLE, cache_folder
 from .world import HELD_OUT_STYLE, TRAIN_STYLES, World
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,8 @@ def _icon_set(style: str, folder: Path) -> tuple[dict, dict]:
         if not path.is_file():
             raise ValueError(
                 f"EmojiScapes style {style!r}: {path} is missing; "
-                "fetch the drawings with `python tools/fetch_drawings.py` (needs npm)"
+                f"`python tools/fetch_drawings.py` fetches the drawings (npm), or set {CACHE_VARIABLE} to where "
+                "they are"
             )
         return json.loads(path.read_text(encoding="utf-8"))
 
@@ -111,11 +112,11 @@ def drawings(world: World, style: str) -> tuple[np.ndarray, ...]:
     """
     if style not in (*TRAIN_STYLES, HELD_OUT_STYLE):
         raise ValueError(f"style: got {style!r}, expected one of {(*TRAIN_STYLES, HELD_OUT_STYLE)}")
-    return _rendered(world, style, drawings_folder())
+    return _rendered(world, style, None if style == "openmoji" else drawings_folder())  # needs a home
 
 
 @cache
-def _rendered(world: World, style: str, folder: Path) -> tuple[np.ndarray, ...]:
+def _rendered(world: World, style: str, folder: Path | None) -> tuple[np.ndarray, ...]:
     get = _openmoji_svg if style == "openmoji" else partial(_npm_svg, style, folder)
     result = []
     for codepoints in world.codepoints:
