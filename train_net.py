@@ -27,7 +27,8 @@ from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import register_folders
 from openvocab.data.loader import require_registered
 from openvocab.data.register import register_all
-from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
+from openvocab.engine.errors import report_user_errors
+from openvocab.engine.launcher import count_processes, run_processes
 from openvocab.engine.setup import build_cfg, import_method, setup_job
 from openvocab.engine.trainer import Trainer
 

@@ -18,7 +18,8 @@ from openvocab.checkpoint.load import load_weights
 from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import register_folders
 from openvocab.data.register import register_all
-from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
+from openvocab.engine.errors import report_user_errors
+from openvocab.engine.launcher import count_processes, run_processes
 from openvocab.engine.setup import build_cfg, build_model, setup_job
 from openvocab.evaluation.report import score_table
 from openvocab.evaluation.run import evaluate

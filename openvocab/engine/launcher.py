@@ -1,23 +1,14 @@
-"""Starts the processes of a job, on GPUs or on a CPU, and turns our own errors into one line."""
+"""Starts the processes of a job, on GPUs or on a CPU."""
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 import torch
 from detectron2.engine import launch
 from torch.multiprocessing import ProcessExitedException
 
-from openvocab.engine.setup import METHODS
-
-OWN_PACKAGES = ("openvocab", *METHODS.values())
-
-USER_ERROR = 2
-"""Exit code where the user can mend the cause."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+from openvocab.engine.errors import INTERRUPTED, USER_ERROR, report_user_errors
 
 
 def count_processes(num_gpus: int, num_processes: int, num_machines: int = 1) -> tuple[int, str]:
@@ -93,40 +84,6 @@ def run_processes(
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
-
-
-def report_user_errors(function: Callable[[], int]) -> int:
-    """Calls a function; an error that our own code raised for the user becomes one line on stderr.
-
-    Args:
-        function: returns an exit code.
-
-    Returns:
-        Its exit code, or `USER_ERROR`.
-    """
-    try:
-        return function()
-    except (ValueError, OSError) as error:
-        if not raised_by_us(error):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; --resume continues from what was saved last", file=sys.stderr)
-        return INTERRUPTED
-
-
-def raised_by_us(error: BaseException) -> bool:
-    """Tells whether a `raise` in our packages made an error: those name argument, got and expected.
-
-    Args:
-        error: with its traceback.
-
-    Returns:
-        False for what comes out of a library: there the traceback is needed.
-    """
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").split(".")[0] in OWN_PACKAGES
 
 
 def _guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int) -> None:

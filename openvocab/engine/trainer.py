@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from openvocab.data.loader import build_train_loader, dataset_dicts
 from openvocab.devices import FORCE, native, usable_precision
 from openvocab.engine.checkpointing import AtomicCheckpointer, CheckpointHook, load_weights_for_cfg
+from openvocab.engine.errors import own_errors_in_one_line
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
@@ -159,6 +160,7 @@ class Trainer(DefaultTrainer):
         self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
         if not self.cfg.MODEL.VOCABULARY.TRAIN:
             use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg, training=True)
+        logging.getLogger(TrainerBase.__module__).addFilter(own_errors_in_one_line)  # the same one again changes nothing
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
         return super().train()

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from openvocab.data.loader import build_test_loader, dataset_dicts
+from openvocab.engine.errors import failing_together
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.few_shot import FewShotEvaluator, means_over_folds
 from openvocab.evaluation.progress import Progress, evaluation_key, read_progress, write_progress
@@ -123,8 +124,9 @@ def evaluate_dataset(
     began, counts, step = time.perf_counter(), evaluator.gather(), SAVE_PERIOD * world_size
     with inference_context(model), torch.no_grad():
         for done in range(start + step, len(samples) + step, step):  # the last step may be shorter
-            for batch in islice(batches, SAVE_PERIOD):
-                _count(model, batch, evaluator)
+            with failing_together():
+                for batch in islice(batches, SAVE_PERIOD):
+                    _count(model, batch, evaluator)
             done, counts = min(len(samples), done), evaluator.gather()
             if counts is not None:
                 write_progress(path, key, Progress(done, counts))
