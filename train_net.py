@@ -12,7 +12,6 @@
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 import openvocab  # noqa: F401 - before Detectron2, because it hides a warning that importing that prints
 
@@ -27,9 +26,12 @@ from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import register_folders
 from openvocab.data.loader import require_registered
 from openvocab.data.register import register_all
-from openvocab.engine.errors import report_user_errors
+from openvocab.engine.errors import failing_together, report_user_errors
+from openvocab.engine.folder import claimed_folder, newest_checkpoint
+from openvocab.engine.job import setup_job
 from openvocab.engine.launcher import count_processes, run_processes
-from openvocab.engine.setup import build_cfg, import_method, setup_job
+from openvocab.engine.resuming import after_interruption
+from openvocab.engine.setup import build_cfg, import_method
 from openvocab.engine.trainer import Trainer
 
 
@@ -53,24 +55,28 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     Args:
         cfg: of the job, frozen.
         args: the command line.
+
+    Raises:
+        ValueError: OUTPUT_DIR is another job's, or what training and evaluation refuse.
+        KeyboardInterrupt: says what --resume would go on with.
     """
-    register_all()
-    register_folders(cfg.DATASETS.FOLDERS)
-    import_method(cfg.MODEL.META_ARCHITECTURE)
-    setup_job(cfg, args.command_line)
-    require_datasets([*cfg.DATASETS.TEST, *(() if args.eval_only else cfg.DATASETS.TRAIN)])
-    last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
-    if last:
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.WEIGHTS = str(last)  # it holds the whole model, so nothing is fetched
-        cfg.freeze()
-    if args.eval_only:
-        evaluate(cfg, resume=args.resume)
-        return
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    trainer.train()
+    training, resume = not args.eval_only, args.resume
+    with claimed_folder(cfg.OUTPUT_DIR, training=training, resume=resume):
+        register_all()
+        register_folders(cfg.DATASETS.FOLDERS)
+        import_method(cfg.MODEL.META_ARCHITECTURE)
+        setup_job(cfg, args.command_line, training=training, resume=resume)
+        require_datasets([*cfg.DATASETS.TEST, *(cfg.DATASETS.TRAIN if training else ())])
+        last = newest_checkpoint(cfg.OUTPUT_DIR) if resume else None
+        if last:
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.MODEL.WEIGHTS = str(last)  # it holds the whole model, so nothing is fetched
+            cfg.freeze()
+        if training:
+            train(cfg, resume)
+        else:
+            evaluate(cfg, resume)
 
 
 def require_datasets(names: list[str]) -> None:
@@ -84,22 +90,30 @@ def require_datasets(names: list[str]) -> None:
     """
     for name in names:
         require_registered(name)
-    if comm.is_main_process():
-        require_ready(names)
-    comm.synchronize()
+    with failing_together():
+        if comm.is_main_process():
+            require_ready(names)
 
 
-def last_checkpoint(output_dir: str) -> Path | None:
-    """Finds the checkpoint that --resume goes on with, or evaluates.
+def train(cfg: CfgNode, resume: bool) -> None:
+    """Trains, and evaluates what was trained.
 
     Args:
-        output_dir: of the job.
+        cfg: of the job.
+        resume: whether to go on with the last checkpoint in OUTPUT_DIR.
 
-    Returns:
-        The file, or None if no training has left one there.
+    Raises:
+        ValueError: what `Trainer` refuses.
+        KeyboardInterrupt: says what --resume would go on with.
     """
-    mark = Path(output_dir) / "last_checkpoint"
-    return Path(output_dir) / mark.read_text().strip() if mark.is_file() else None
+    trainer = None
+    try:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=resume)
+        trainer.train()
+    except KeyboardInterrupt:
+        done = trainer.iter if trainer else 0
+        raise KeyboardInterrupt(after_interruption(cfg.OUTPUT_DIR, done)) from None
 
 
 def evaluate(cfg: CfgNode, resume: bool) -> None:

@@ -1,4 +1,4 @@
-"""Errors: our own become one line and an exit code, in one process as in many; those of libraries keep their traceback."""
+"""Errors: our own become one line and an exit code, in any number of processes; a library's keep their traceback."""
 
 import logging
 import sys
@@ -37,11 +37,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def report_user_errors(function: Callable[[], int]) -> int:
+def report_user_errors(function: Callable[[], int], may_speak: Callable[[int], bool] = lambda code: True) -> int:
     """Calls a function; an error that our own code raised for the user becomes one line on stderr.
 
     Args:
         function: returns an exit code.
+        may_speak: asked with the exit code before a line is printed.
 
     Returns:
         Its exit code, or `USER_ERROR`, or `INTERRUPTED`; the first process says so after Ctrl-C, and only it.
@@ -51,11 +52,12 @@ def report_user_errors(function: Callable[[], int]) -> int:
     except (ValueError, OSError) as error:
         if not raised_by_us(error):
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        if may_speak(USER_ERROR):
+            print(f"error: {one_line(error)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt as interruption:
-        if comm.is_main_process():
-            print(str(interruption) or "interrupted", file=sys.stderr)
+        if comm.is_main_process() and may_speak(INTERRUPTED):
+            print(str(interruption) or "interrupted before anything was saved", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -1,14 +1,20 @@
 """Starts the processes of a job, on GPUs or on a CPU."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from multiprocessing import active_children, get_context
+from typing import Any
 
 import torch
 from detectron2.engine import launch
-from torch.multiprocessing import ProcessExitedException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from openvocab.engine.errors import INTERRUPTED, USER_ERROR, report_user_errors
+from openvocab.engine.errors import INTERRUPTED, report_user_errors
+
+SECONDS_TO_END = 10
+"""For a process to end after Ctrl-C, before it is asked more firmly."""
 
 
 def count_processes(num_gpus: int, num_processes: int, num_machines: int = 1) -> tuple[int, str]:
@@ -66,27 +72,42 @@ def run_processes(
     """
     if device == "cpu" and processes * num_machines > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2's launch takes NCCL wherever a process sees a GPU
+    said = get_context("spawn").Value("i", 0)  # exit code of the first process that has told the user why
     try:
         launch(
-            _guarded,
+            guarded,
             processes,
             num_machines=num_machines,
             machine_rank=machine_rank,
             dist_url=dist_url,
-            args=(job, tuple(args), processes if device == "cpu" else 1),
+            args=(job, tuple(args), processes if device == "cpu" else 1, said),
         )
-    except ProcessExitedException as error:
-        if error.exit_code in (USER_ERROR, INTERRUPTED):
-            return error.exit_code  # the process has said why
+    except (ProcessExitedException, ProcessRaisedException) as error:
+        if said.value:  # what the others died of follows from it
+            return said.value
+        if getattr(error, "exit_code", None) == INTERRUPTED:
+            return _interrupted(said)
         raise
     except SystemExit as error:
         return int(error.code or 0)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        _end_children()
+        return _interrupted(said)
     return 0
 
 
-def _guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int) -> None:
+def guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int = 1, said: Any = None) -> None:
+    """Does the job in this process; an error of ours becomes one line, and its exit code the process's.
+
+    Args:
+        job: called as `job(*args)`.
+        args: of the job.
+        processes_sharing_cpu: how many of its processes run on the cores of this machine.
+        said: shared by the processes of a job, the exit code of the first that has spoken: the others say nothing.
+
+    Raises:
+        SystemExit: the job has failed, or was interrupted.
+    """
     if processes_sharing_cpu > 1:
         share = max(1, (os.cpu_count() or 1) // processes_sharing_cpu)
         torch.set_num_threads(min(torch.get_num_threads(), share))  # fewer where OMP_NUM_THREADS says so
@@ -95,6 +116,29 @@ def _guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int) 
         job(*args)
         return 0
 
-    code = report_user_errors(run)
+    def may_speak(code: int) -> bool:
+        if said is None:
+            return True
+        with said.get_lock():
+            first, said.value = said.value == 0, said.value or code
+        return first
+
+    code = report_user_errors(run, may_speak)
     if code:
         sys.exit(code)
+
+
+def _interrupted(said: Any) -> int:
+    if not said.value:  # Ctrl-C came before the job had begun, or its first process was killed
+        print("interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _end_children() -> None:
+    """Waits for the processes of the job, which Ctrl-C has reached as well, unless only this process was signalled."""
+    for act in (None, signal.SIGINT, signal.SIGTERM):
+        for child in active_children():
+            if act:
+                os.kill(child.pid, act)
+        for child in active_children():
+            child.join(SECONDS_TO_END)
