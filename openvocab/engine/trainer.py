@@ -252,6 +252,9 @@ class Trainer(DefaultTrainer):
         if not plan.same_batch:
             logger.info("the checkpoint's %d iterations are %d of this run's batch %d; %d samples of a part of a batch "
                         "are drawn again", plan.old_iterations, plan.iteration, batch, plan.repeated)  # fmt: skip
+        if plan.iteration >= self.max_iter:
+            logger.warning("%d of %d iterations (SOLVER.MAX_ITER) are done: nothing is trained", plan.iteration,
+                           self.max_iter)  # fmt: skip
 
     @classmethod
     def test(
