@@ -1,4 +1,4 @@
-"""A training with two processes is killed; with one, two, three, and under torchrun, it goes on by the config's plan."""
+"""A training with two processes is killed; with one, two, three, or under torchrun, it goes on by the config's plan."""
 
 import json
 import os
@@ -41,11 +41,16 @@ def start(command, toys, draws, launcher=()):
                             stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
 
 
-def kill_at_the_first_checkpoint(process, output):
+def wait_for_a_checkpoint(process, output):
     mark, deadline = output / "last_checkpoint", time.monotonic() + 300
     while not mark.is_file():
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
         time.sleep(0.005)
+    return mark
+
+
+def kill_at_the_first_checkpoint(process, output):
+    mark = wait_for_a_checkpoint(process, output)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (output / "model_final.pth").exists()
@@ -111,3 +116,19 @@ def test_every_way_to_go_on(toys, tmp_path, method):
     train_and_kill(tmp_path, method, toys)
     for launch in LAUNCHES:
         resume(tmp_path, method, toys, launch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("send", [os.killpg, os.kill], ids=["as a terminal does", "to the first process only"])
+def test_ctrl_c_is_answered_once(toys, tmp_path, send):
+    output = tmp_path / "out"
+    command = [*arguments(tmp_path, ("toy", TOY), output, "--num-processes", "2"), "SOLVER.MAX_ITER", "1000000"]
+    process = start(command, toys, tmp_path / "draws")
+    wait_for_a_checkpoint(process, output)
+    send(process.pid, signal.SIGINT)
+    text = process.communicate(timeout=120)[0]
+    assert process.returncode == 130, text
+    (line,) = (line for line in text.splitlines() if line.startswith("interrupted"))
+    newest = (output / "last_checkpoint").read_text()
+    assert f": --resume goes on with {newest} (iteration " in line and "Traceback" not in text
+    assert not (output / "job.lock").exists()
