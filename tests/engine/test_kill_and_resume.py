@@ -14,7 +14,7 @@ import torch
 from toy_method import toy_cfg, toy_overrides
 
 from openvocab.engine.optimizer import build_lr_scheduler
-from openvocab.engine.trainer import scale_to_processes
+from openvocab.engine.trainer import Trainer, scale_to_processes
 from openvocab.testing import TINY_CATSEG, TINY_LSEG
 
 HERE = Path(__file__).parent
@@ -67,7 +67,7 @@ def planned_rates(cfg):
     return rates
 
 
-def check(output, draws, processes):
+def check(output, draws, processes, processes_before):
     cfg = scale_to_processes(toy_cfg(output, **RECIPE), processes)
     batch, most = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER
     first = KILLED_AT * 4 // batch
@@ -75,7 +75,7 @@ def check(output, draws, processes):
     lines = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
     rates = {line["iteration"]: line["lr"] for line in lines if "lr" in line}
     planned = planned_rates(cfg)
-    assert sorted(rates) == list(range(0 if batch == 4 else first, most))
+    assert sorted(rates) == list(range(0 if processes == processes_before else first, most))
     ratios = [rates[iteration] / planned[iteration] for iteration in range(first, most)]
     assert ratios == pytest.approx([ratios[0]] * len(ratios), rel=1e-9)
     # Which group metrics.json is about depends on the method; its rate is BASE_LR's or the pretrained one's.
@@ -85,7 +85,7 @@ def check(output, draws, processes):
     assert len(state["rng_states"]) == processes
 
 
-def resume(tmp_path, method, toys, launch):
+def resume(tmp_path, method, toys, launch, processes_before=2):
     processes, name = LAUNCHES[launch], f"{method[0]}_{launch}"
     output, draws = tmp_path / name, tmp_path / f"{name}.draws"
     shutil.copytree(tmp_path / "killed", output)
@@ -94,7 +94,7 @@ def resume(tmp_path, method, toys, launch):
     process = start(arguments(tmp_path, method, output, "--resume", *more), toys, draws, launcher)
     text = process.communicate(timeout=300)[0]
     assert process.returncode == 0, text
-    check(output, draws, processes)
+    check(output, draws, processes, processes_before)
 
 
 def train_and_kill(tmp_path, method, toys):
@@ -104,10 +104,12 @@ def train_and_kill(tmp_path, method, toys):
     assert (output / "job.lock").exists()  # its text; the lock went with the process
 
 
-def test_the_plan_holds_for_the_toy_with_three_processes(toys, tmp_path):
-    """The methods themselves, and all ways to go on, are below."""
-    train_and_kill(tmp_path, ("toy", TOY), toys)
-    resume(tmp_path, ("toy", TOY), toys, "3")
+def test_two_processes_go_on_where_one_has_stopped(toys, tmp_path):
+    """Stopped, not killed, and with the toy: the rest is below."""
+    cfg = toy_cfg(tmp_path / "killed", **RECIPE)  # one process takes batches of half the size
+    Trainer(cfg).train()
+    (tmp_path / "killed" / "last_checkpoint").write_text(f"model_{2 * KILLED_AT - 1:07d}.pth")
+    resume(tmp_path, ("toy", TOY), toys, "2", processes_before=1)
 
 
 @pytest.mark.slow
