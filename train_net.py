@@ -7,16 +7,20 @@
 
 --resume goes on with a training from the last checkpoint in OUTPUT_DIR; with --eval-only it evaluates that checkpoint
 (without one, MODEL.WEIGHTS) and goes on where an interrupted evaluation of it was.
+
+Started by torchrun, or by srun with several tasks, each process is one of theirs and starts none; --num-gpus 0 means on
+the CPU then, and without it GPUs are used where there are any. Otherwise --num-gpus is 1 if not given.
 """
 
 import argparse
+import os
 import shlex
 import sys
-from pathlib import Path
 
 import openvocab  # noqa: F401 - before Detectron2, because it hides a warning that importing that prints
 
 # isort: split
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
@@ -27,8 +31,13 @@ from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import register_folders
 from openvocab.data.loader import require_registered
 from openvocab.data.register import register_all
-from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
-from openvocab.engine.setup import build_cfg, import_method, setup_job
+from openvocab.engine.environment import Place, device_of, place_in, require_same_count, run_here
+from openvocab.engine.errors import failing_together, report_user_errors
+from openvocab.engine.folder import claimed_folder, newest_checkpoint
+from openvocab.engine.job import setup_job
+from openvocab.engine.launcher import count_processes, run_processes
+from openvocab.engine.resuming import after_interruption
+from openvocab.engine.setup import build_cfg, import_method
 from openvocab.engine.trainer import Trainer
 
 
@@ -42,7 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--num-processes", type=int, default=0, help="CPU processes on this machine, with --num-gpus 0 (default 1)"
     )
-    parser.set_defaults(dist_url="auto")
+    # Not given is None here: torchrun and SLURM decide themselves, and contradict what is given.
+    parser.set_defaults(num_gpus=None, num_machines=None, machine_rank=None, dist_url=None)
     return parser
 
 
@@ -52,24 +62,28 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
     Args:
         cfg: of the job, frozen.
         args: the command line.
+
+    Raises:
+        ValueError: OUTPUT_DIR is another job's, or what training and evaluation refuse.
+        KeyboardInterrupt: says what --resume would go on with.
     """
-    register_all()
-    register_folders(cfg.DATASETS.FOLDERS)
-    import_method(cfg.MODEL.META_ARCHITECTURE)
-    setup_job(cfg, args.command_line)
-    require_datasets([*cfg.DATASETS.TEST, *(() if args.eval_only else cfg.DATASETS.TRAIN)])
-    last = last_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
-    if last:
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.WEIGHTS = str(last)  # it holds the whole model, so nothing is fetched
-        cfg.freeze()
-    if args.eval_only:
-        evaluate(cfg, resume=args.resume)
-        return
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    trainer.train()
+    training, resume = not args.eval_only, args.resume
+    with claimed_folder(cfg.OUTPUT_DIR, training=training, resume=resume):
+        register_all()
+        register_folders(cfg.DATASETS.FOLDERS)
+        import_method(cfg.MODEL.META_ARCHITECTURE)
+        setup_job(cfg, args.command_line, training=training, resume=resume)
+        require_datasets([*cfg.DATASETS.TEST, *(cfg.DATASETS.TRAIN if training else ())])
+        last = newest_checkpoint(cfg.OUTPUT_DIR) if resume else None
+        if last:
+            cfg = cfg.clone()
+            cfg.defrost()
+            cfg.MODEL.WEIGHTS = str(last)  # it holds the whole model, so nothing is fetched
+            cfg.freeze()
+        if training:
+            train(cfg, resume)
+        else:
+            evaluate(cfg, resume)
 
 
 def require_datasets(names: list[str]) -> None:
@@ -83,22 +97,30 @@ def require_datasets(names: list[str]) -> None:
     """
     for name in names:
         require_registered(name)
-    if comm.is_main_process():
-        require_ready(names)
-    comm.synchronize()
+    with failing_together():
+        if comm.is_main_process():
+            require_ready(names)
 
 
-def last_checkpoint(output_dir: str) -> Path | None:
-    """Finds the checkpoint that --resume goes on with, or evaluates.
+def train(cfg: CfgNode, resume: bool) -> None:
+    """Trains, and evaluates what was trained.
 
     Args:
-        output_dir: of the job.
+        cfg: of the job.
+        resume: whether to go on with the last checkpoint in OUTPUT_DIR.
 
-    Returns:
-        The file, or None if no training has left one there.
+    Raises:
+        ValueError: what `Trainer` refuses.
+        KeyboardInterrupt: says what --resume would go on with.
     """
-    mark = Path(output_dir) / "last_checkpoint"
-    return Path(output_dir) / mark.read_text().strip() if mark.is_file() else None
+    trainer = None
+    try:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=resume)
+        trainer.train()
+    except KeyboardInterrupt:
+        done = trainer.iter if trainer else 0
+        raise KeyboardInterrupt(after_interruption(cfg.OUTPUT_DIR, done)) from None
 
 
 def evaluate(cfg: CfgNode, resume: bool) -> None:
@@ -132,22 +154,80 @@ def main(arguments: list[str] | None = None) -> int:
     args.command_line = shlex.join(["train_net.py", *arguments])
 
     def start() -> int:
-        processes, device = count_processes(args.num_gpus, args.num_processes, args.num_machines)
-        cfg = build_cfg(args.config_file, args.opts)
-        if device == "cpu":
-            cfg.MODEL.DEVICE = "cpu"
-        cfg.freeze()
-        return run_processes(
-            run,
-            (cfg, args),
-            processes=processes,
-            device=device,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-        )
+        place = place_in(os.environ)
+        return start_processes(args) if place is None else join_processes(args, place)
 
     return report_user_errors(start)
+
+
+def start_processes(args: argparse.Namespace) -> int:
+    """Does the job in as many processes as the command line says.
+
+    Args:
+        args: the command line.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        ValueError: numbers or a config that cannot be.
+    """
+    machines = 1 if args.num_machines is None else args.num_machines
+    processes, device = count_processes(1 if args.num_gpus is None else args.num_gpus, args.num_processes, machines)
+    return run_processes(
+        run,
+        (job_config(args, device), args),
+        processes=processes,
+        device=device,
+        num_machines=machines,
+        machine_rank=args.machine_rank or 0,
+        dist_url=args.dist_url or "auto",
+    )
+
+
+def join_processes(args: argparse.Namespace, place: Place) -> int:
+    """Does the job as one of the processes that torchrun or SLURM has started.
+
+    Args:
+        args: the command line.
+        place: of this process.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        ValueError: numbers that contradict the place, or a config that cannot be.
+    """
+    require_same_count(
+        place,
+        num_gpus=args.num_gpus,
+        num_processes=args.num_processes,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+    )
+    device = device_of(place, args.num_gpus, torch.cuda.device_count())
+    return run_here(run, (job_config(args, device), args), place, device)
+
+
+def job_config(args: argparse.Namespace, device: str) -> CfgNode:
+    """Composes the config of a job.
+
+    Args:
+        args: the command line.
+        device: "cpu", or of a GPU, which the config may choose.
+
+    Returns:
+        The config, frozen.
+
+    Raises:
+        ValueError: what `build_cfg` refuses.
+    """
+    cfg = build_cfg(args.config_file, args.opts)
+    if device == "cpu":
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    return cfg
 
 
 if __name__ == "__main__":

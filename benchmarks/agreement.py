@@ -28,7 +28,7 @@ from openvocab.checkpoint.load import load_weights
 from openvocab.data.checking.ready import require_ready
 from openvocab.data.loader import build_test_loader
 from openvocab.data.register import register_all
-from openvocab.engine.launcher import report_user_errors
+from openvocab.engine.errors import report_user_errors
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.evaluation.run import build_evaluator
 from openvocab.evaluation.words import use_vocabulary_of

@@ -21,8 +21,11 @@ from openvocab.console import escape_what_cannot_be_shown
 from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import register_folders
 from openvocab.data.register import register_all
-from openvocab.engine.launcher import count_processes, report_user_errors, run_processes
-from openvocab.engine.setup import build_cfg, build_model, setup_job
+from openvocab.engine.errors import report_user_errors
+from openvocab.engine.folder import claimed_folder
+from openvocab.engine.job import setup_job
+from openvocab.engine.launcher import count_processes, run_processes
+from openvocab.engine.setup import build_cfg, build_model
 from openvocab.evaluation.report import score_table
 from openvocab.evaluation.run import evaluate
 from openvocab.files import replace_together
@@ -70,12 +73,13 @@ def run(configs: dict[str, CfgNode], output: Path) -> None:
     comm.synchronize()
     rows = []
     for name, cfg in configs.items():
-        setup_job(cfg)
-        model = build_model(cfg)
-        load_weights(model, cfg.MODEL.WEIGHTS)
-        if comm.is_main_process():
-            zoo.note_hash(zoo.find(name), Path(cfg.MODEL.WEIGHTS))
-        rows += [({"model": name, "dataset": result.dataset}, result.scores) for result in evaluate(cfg, model)]
+        with claimed_folder(cfg.OUTPUT_DIR, training=False, resume=False):
+            setup_job(cfg)
+            model = build_model(cfg)
+            load_weights(model, cfg.MODEL.WEIGHTS)
+            if comm.is_main_process():
+                zoo.note_hash(zoo.find(name), Path(cfg.MODEL.WEIGHTS))
+            rows += [({"model": name, "dataset": result.dataset}, result.scores) for result in evaluate(cfg, model)]
     if comm.is_main_process():
         table = score_table(rows)
         text = f"{marks.TEXTS[marks.TABLE]}\n\n{table}".encode()

@@ -2,18 +2,19 @@
 
 import difflib
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog, build_detection_test_loader
+from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from openvocab.data.mapper import SemSegTestMapper, SemSegTrainMapper
 from openvocab.data.reading import check_labels, label_name, read_labels
 from openvocab.data.sampler import ResumableTrainingSampler
+from openvocab.engine.errors import failing_together, raised_by_us
 
 logger = logging.getLogger(__name__)
 
@@ -21,19 +22,62 @@ LABEL_CHECKS = 32
 """Label files that are read before training starts."""
 
 
-class _DrawnDataset(Dataset):
-    """A dataset that is asked for (number of the draw, index)."""
+class _Failure(NamedTuple):
+    """An error of ours instead of a sample: a plain value crosses a worker's queue, an error loses who raised it."""
 
-    def __init__(self, dicts: list[dict[str, Any]], mapper: Callable[[int, dict], dict]) -> None:
+    text: str
+
+
+class _MappedDataset(Dataset):
+    """Asks the mapper for samples, and hands over `_Failure` where it refuses one."""
+
+    def __init__(self, dicts: list[dict[str, Any]], mapper: Callable[..., dict[str, Any]]) -> None:
         self._dicts = DatasetFromList(dicts, copy=False)  # serialised once, shared by the workers
         self._mapper = mapper
 
     def __len__(self) -> int:
         return len(self._dicts)
 
-    def __getitem__(self, draw_and_index: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any] | _Failure:
+        return self._map(self._dicts[index])
+
+    def _map(self, *arguments: Any) -> dict[str, Any] | _Failure:
+        try:
+            return self._mapper(*arguments)
+        except (ValueError, OSError) as error:
+            if not raised_by_us(error):
+                raise
+            return _Failure(str(error))
+
+
+class _DrawnDataset(_MappedDataset):
+    """A dataset that is asked for (number of the draw, index)."""
+
+    def __getitem__(self, draw_and_index: tuple[int, int]) -> dict[str, Any] | _Failure:
         draw, index = draw_and_index
-        return self._mapper(draw, self._dicts[index])
+        return self._map(draw, self._dicts[index])
+
+
+class _Loader(DataLoader):
+    """Raises here what a worker has refused, as the same error that there is without workers."""
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        for batch in super().__iter__():
+            for sample in batch:
+                if isinstance(sample, _Failure):
+                    raise ValueError(sample.text)
+            yield batch
+
+
+class _LoaderInStep(_Loader):
+    """For training, where every process takes a batch per step: one that has none stops the others, too."""
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        batches = super().__iter__()
+        while True:  # the sampler never ends
+            with failing_together():
+                batch = next(batches)
+            yield batch
 
 
 def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataLoader:
@@ -45,7 +89,7 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataL
         start_draw: number of samples that were drawn before, over all processes; not 0 on resume.
 
     Returns:
-        Yields lists of samples, as `SemSegTrainMapper` makes them.
+        Yields lists of samples, as `SemSegTrainMapper` makes them; what the mapper refuses is a ValueError here.
 
     Raises:
         ValueError: unknown or empty dataset, batch not divisible, datasets of different classes, labels out of range.
@@ -62,7 +106,7 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataL
     sampler = ResumableTrainingSampler(
         len(dicts), seed=seed, start=start_draw, rank=comm.get_rank(), world_size=world_size
     )
-    return DataLoader(
+    return _LoaderInStep(
         _DrawnDataset(dicts, SemSegTrainMapper.from_config(cfg, metadata, seed)),
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         sampler=sampler,
@@ -82,18 +126,19 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, start: int = 0) -> DataLo
         start: the first sample; not 0 on resume.
 
     Returns:
-        Yields lists of one sample, as `SemSegTestMapper` makes them.
+        Yields lists of one sample, as `SemSegTestMapper` makes them; what the mapper refuses is a ValueError here.
 
     Raises:
         ValueError: unknown or empty dataset.
         FileNotFoundError: the dataset is not on disk.
     """
     dicts = dataset_dicts(dataset_name)
-    return build_detection_test_loader(
-        dicts,
-        mapper=SemSegTestMapper.from_config(cfg),
+    return _Loader(
+        _MappedDataset(dicts, SemSegTestMapper.from_config(cfg)),
+        batch_size=1,
         sampler=range(start + comm.get_rank(), len(dicts), comm.get_world_size()),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_as_list,
     )
 
 

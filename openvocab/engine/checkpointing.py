@@ -1,6 +1,7 @@
 """Checkpoints that are whole or absent, hold every random state, and are refused when they do not fit."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +12,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from openvocab.assets import weights_path
+from openvocab.engine.resuming import require_same_run
 from openvocab.engine.rng import rng_state
 from openvocab.files import replace_atomically, write_atomically
 
@@ -18,7 +20,19 @@ logger = logging.getLogger(__name__)
 
 
 class AtomicCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer with atomic writes and strict, safe reads of its own files."""
+    """Detectron2's checkpointer with atomic writes and strict, safe reads of its own files, of the same run only."""
+
+    def __init__(self, model: nn.Module, save_dir: str = "", *, record: Mapping[str, Any], **checkpointables: Any):
+        """As Detectron2's.
+
+        Args:
+            model: possibly wrapped for distributed training.
+            save_dir: of the checkpoints.
+            record: of the run, see `run_record`; goes into every file, and is compared with that of a file.
+            **checkpointables: objects whose state goes into the files, too.
+        """
+        super().__init__(model, save_dir, **checkpointables)
+        self._record = record
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Writes `<save_dir>/<name>.pth`, then points `last_checkpoint` to it; does nothing outside rank 0.
@@ -31,8 +45,10 @@ class AtomicCheckpointer(DetectionCheckpointer):
             return
         data = {"model": self.model.state_dict()}
         data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
-        data |= kwargs
+        data |= self._record | kwargs
         path = Path(self.save_dir) / f"{name}.pth"
+        if path.exists():
+            logger.info("%s of an earlier attempt is replaced", path)
         replace_atomically(path, lambda file: _save(data, file))
         logger.info("checkpoint written to %s", path)
         self.tag_last_checkpoint(path.name)
@@ -46,7 +62,9 @@ class AtomicCheckpointer(DetectionCheckpointer):
         write_atomically(Path(self.save_dir) / "last_checkpoint", last_filename_basename.encode())
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        return torch.load(filename, map_location="cpu", weights_only=True)
+        content = torch.load(filename, map_location="cpu", weights_only=True)
+        require_same_run(content, self._record, filename)
+        return content
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
         state, wanted = checkpoint.pop("model"), self.model.state_dict()

@@ -1,23 +1,20 @@
-"""Starts the processes of a job, on GPUs or on a CPU, and turns our own errors into one line."""
+"""Starts the processes of a job, on GPUs or on a CPU."""
 
 import os
+import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
+from multiprocessing import active_children, get_context
+from typing import Any
 
 import torch
 from detectron2.engine import launch
-from torch.multiprocessing import ProcessExitedException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
-from openvocab.engine.setup import METHODS
+from openvocab.engine.errors import INTERRUPTED, report_user_errors
 
-OWN_PACKAGES = ("openvocab", *METHODS.values())
-
-USER_ERROR = 2
-"""Exit code where the user can mend the cause."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+SECONDS_TO_END = 10
+"""For a process to end after Ctrl-C, before it is asked more firmly."""
 
 
 def count_processes(num_gpus: int, num_processes: int, num_machines: int = 1) -> tuple[int, str]:
@@ -75,61 +72,42 @@ def run_processes(
     """
     if device == "cpu" and processes * num_machines > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2's launch takes NCCL wherever a process sees a GPU
+    said = get_context("spawn").Value("i", 0)  # exit code of the first process that has told the user why
     try:
         launch(
-            _guarded,
+            guarded,
             processes,
             num_machines=num_machines,
             machine_rank=machine_rank,
             dist_url=dist_url,
-            args=(job, tuple(args), processes if device == "cpu" else 1),
+            args=(job, tuple(args), processes if device == "cpu" else 1, said),
         )
-    except ProcessExitedException as error:
-        if error.exit_code in (USER_ERROR, INTERRUPTED):
-            return error.exit_code  # the process has said why
+    except (ProcessExitedException, ProcessRaisedException) as error:
+        if said.value:  # what the others died of follows from it
+            return said.value
+        if getattr(error, "exit_code", None) == INTERRUPTED:
+            return _interrupted(said)
         raise
     except SystemExit as error:
         return int(error.code or 0)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        _end_children()
+        return _interrupted(said)
     return 0
 
 
-def report_user_errors(function: Callable[[], int]) -> int:
-    """Calls a function; an error that our own code raised for the user becomes one line on stderr.
+def guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int = 1, said: Any = None) -> None:
+    """Does the job in this process; an error of ours becomes one line, and its exit code the process's.
 
     Args:
-        function: returns an exit code.
+        job: called as `job(*args)`.
+        args: of the job.
+        processes_sharing_cpu: how many of its processes run on the cores of this machine.
+        said: shared by the processes of a job, the exit code of the first that has spoken: the others say nothing.
 
-    Returns:
-        Its exit code, or `USER_ERROR`.
+    Raises:
+        SystemExit: the job has failed, or was interrupted.
     """
-    try:
-        return function()
-    except (ValueError, OSError) as error:
-        if not raised_by_us(error):
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; --resume continues from what was saved last", file=sys.stderr)
-        return INTERRUPTED
-
-
-def raised_by_us(error: BaseException) -> bool:
-    """Tells whether a `raise` in our packages made an error: those name argument, got and expected.
-
-    Args:
-        error: with its traceback.
-
-    Returns:
-        False for what comes out of a library: there the traceback is needed.
-    """
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").split(".")[0] in OWN_PACKAGES
-
-
-def _guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int) -> None:
     if processes_sharing_cpu > 1:
         share = max(1, (os.cpu_count() or 1) // processes_sharing_cpu)
         torch.set_num_threads(min(torch.get_num_threads(), share))  # fewer where OMP_NUM_THREADS says so
@@ -138,6 +116,29 @@ def _guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int) 
         job(*args)
         return 0
 
-    code = report_user_errors(run)
+    def may_speak(code: int) -> bool:
+        if said is None:
+            return True
+        with said.get_lock():
+            first, said.value = said.value == 0, said.value or code
+        return first
+
+    code = report_user_errors(run, may_speak)
     if code:
         sys.exit(code)
+
+
+def _interrupted(said: Any) -> int:
+    if not said.value:  # Ctrl-C came before the job had begun, or its first process was killed
+        print("interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _end_children() -> None:
+    """Waits for the processes of the job, which Ctrl-C has reached as well, unless only this process was signalled."""
+    for act in (None, signal.SIGINT, signal.SIGTERM):
+        for child in active_children():
+            if act:
+                os.kill(child.pid, act)
+        for child in active_children():
+            child.join(SECONDS_TO_END)

@@ -1,33 +1,22 @@
-"""From a config file to a running job: compose the config, build the model, prepare the output folder."""
+"""From a config file to a model: compose the config, find the method, build."""
 
 import difflib
 import importlib
-import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling import build_model as build_registered_model
-from detectron2.utils import comm
-from detectron2.utils.env import seed_all_rng
-from detectron2.utils.logger import setup_logger
 from torch import nn
 
 from openvocab.config import add_openvocab_config
-from openvocab.files import write_atomically
-
-logger = logging.getLogger(__name__)
 
 METHODS: Mapping[str, str] = MappingProxyType({"CATSeg": "catseg", "LSeg": "lseg"})
 """META_ARCHITECTURE -> module that registers it; `<module>.config` holds `add_<module>_config`."""
-
-LOGGER_NAMES = ("fvcore", "detectron2", "openvocab", *METHODS.values())
 
 
 def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
@@ -90,42 +79,6 @@ def import_method(meta_architecture: str) -> None:
         importlib.import_module(f"{METHODS[meta_architecture]}.meta_arch")
     elif meta_architecture not in META_ARCH_REGISTRY:
         raise ValueError(f"MODEL.META_ARCHITECTURE: got {meta_architecture!r}, expected one of {sorted(METHODS)}")
-
-
-def setup_job(cfg: CfgNode, command_line: str = "") -> None:
-    """Prepares a process for a job: output folder, loggers, seed, a copy of the config.
-
-    Random states are seeded with `SEED` + rank (a fresh seed if SEED < 0). Rank 0 writes `config.yaml`.
-
-    Args:
-        cfg: the config of the job.
-        command_line: logged as it is, so that a log says how it was made.
-
-    Raises:
-        ValueError: OUTPUT_DIR cannot be written.
-    """
-    rank = comm.get_rank()
-    if comm.is_main_process():
-        _make_output_dir(cfg.OUTPUT_DIR)
-    comm.synchronize()
-    _setup_loggers(cfg.OUTPUT_DIR, rank)
-    logger.info("rank %d of %d, torch %s, device %s", rank, comm.get_world_size(), torch.__version__, cfg.MODEL.DEVICE)
-    if command_line:
-        logger.info("command line: %s", command_line)
-    if comm.is_main_process():
-        path = Path(cfg.OUTPUT_DIR) / "config.yaml"
-        write_atomically(path, cfg.dump().encode())
-        logger.info("full config written to %s", path)
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
-
-
-def _setup_loggers(output_dir: str, rank: int) -> None:
-    # Detectron2 only ever adds handlers. Those of an earlier job in this process would print every line twice, write it
-    # into the earlier job's log as well, and hold on to a standard output that may be closed by now.
-    setup_logger.cache_clear()
-    for name in LOGGER_NAMES:
-        logging.getLogger(name).handlers.clear()
-        setup_logger(output_dir, distributed_rank=rank, name=name)
 
 
 def _find_config(config_file: str | Path) -> Path:
@@ -198,12 +151,3 @@ def _apply_overrides(cfg: CfgNode, overrides: Sequence[str]) -> None:
             cfg.merge_from_list([key, value])
         except (ValueError, AttributeError) as error:  # yacs: AttributeError where a whole section gets a value
             raise ValueError(f"overrides: {key} cannot take {value!r}: {error}") from error
-
-
-def _make_output_dir(output_dir: str) -> None:
-    try:
-        os.makedirs(output_dir, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"OUTPUT_DIR: cannot create {output_dir}: {error.strerror}") from error
-    if not os.access(output_dir, os.W_OK):
-        raise ValueError(f"OUTPUT_DIR: no permission to write in {output_dir}")

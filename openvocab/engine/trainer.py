@@ -1,7 +1,6 @@
 """Detectron2's trainer with our data, optimizer and evaluator, on any device, resumable to the last digit."""
 
 import importlib.util
-import json
 import logging
 import time
 import weakref
@@ -22,13 +21,15 @@ from torch.utils.data import DataLoader
 from openvocab.data.loader import build_train_loader, dataset_dicts
 from openvocab.devices import FORCE, native, usable_precision
 from openvocab.engine.checkpointing import AtomicCheckpointer, CheckpointHook, load_weights_for_cfg
+from openvocab.engine.errors import own_errors_in_one_line
+from openvocab.engine.metrics_file import prepare_metrics
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
+from openvocab.engine.resuming import Plan, plan_resumption, run_record
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.run import evaluate
 from openvocab.evaluation.words import use_vocabulary_of
-from openvocab.files import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,15 @@ class AutocastTrainer(SimpleTrainer):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
+class EvaluationHook(hooks.EvalHook):
+    """Detectron2's, which takes a training for finished that has failed in its last iteration."""
+
+    def after_train(self) -> None:
+        """Evaluates, if the loop has come to its end."""
+        if self.trainer.iter >= self.trainer.max_iter:
+            super().after_train()
+
+
 class Trainer(DefaultTrainer):
     """Detectron2's `DefaultTrainer`, loop, hooks, writers and linear scaling, plus what it lacks for exact resumption.
 
@@ -100,6 +110,7 @@ class Trainer(DefaultTrainer):
             ValueError: a batch that cannot be divided, or what model and optimizer refuse.
         """
         TrainerBase.__init__(self)
+        record = run_record(cfg)
         cfg = scale_to_processes(cfg, comm.get_world_size())
         self.cfg = cfg
         self.data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
@@ -111,9 +122,9 @@ class Trainer(DefaultTrainer):
         self._trainer = (SimpleTrainer(model, None, optimizer) if precision == torch.float32 else
                          AutocastTrainer(model, None, optimizer, precision))
         self.scheduler = build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, record=record, trainer=weakref.proxy(self))
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
-        self._start_draw = 0
+        self._plan = Plan(0, 0, 0, 0, True)
         self._rng_states: list[dict] | None = None
         self.register_hooks(self.build_hooks())
 
@@ -136,13 +147,13 @@ class Trainer(DefaultTrainer):
             resume: continue, if there is a checkpoint.
 
         Raises:
-            ValueError: MODEL.WEIGHTS is missing, or weights or checkpoint belong to another model.
+            ValueError: MODEL.WEIGHTS is missing, weights or checkpoint belong to another model, or the checkpoint to
+                another training.
         """
         if resume and self.checkpointer.has_checkpoint():
             extra = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
-            self.start_iter = self.iter + 1
             self._rng_states = extra.get("rng_states")
-            logger.info("resuming at iteration %d, sample %d", self.start_iter, self._start_draw)
+            self._log_plan()
             return
         if resume:
             logger.info("nothing to resume in %s: starting from iteration 0", self.cfg.OUTPUT_DIR)
@@ -156,9 +167,10 @@ class Trainer(DefaultTrainer):
         """
         for name in self.cfg.DATASETS.TEST:
             dataset_dicts(name)  # a missing test set is an error now, not after hours
-        self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
+        self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._plan.draw)
         if not self.cfg.MODEL.VOCABULARY.TRAIN:
             use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg, training=True)
+        logging.getLogger(TrainerBase.__module__).addFilter(own_errors_in_one_line)  # a second time changes nothing
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
         return super().train()
@@ -187,7 +199,7 @@ class Trainer(DefaultTrainer):
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD),
-            hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
+            EvaluationHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
         ]
 
     def build_writers(self) -> list[EventWriter]:
@@ -201,7 +213,7 @@ class Trainer(DefaultTrainer):
         """
         metrics = Path(self.cfg.OUTPUT_DIR) / "metrics.json"
         metrics.parent.mkdir(parents=True, exist_ok=True)
-        keep_metrics_before(metrics, self.start_iter)
+        prepare_metrics(metrics, self._plan)
         writers = [CommonMetricPrinter(self.max_iter), JSONWriter(str(metrics), window_size=1)]
         if importlib.util.find_spec("tensorboard") is not None:
             writers.append(TensorboardXWriter(self.cfg.OUTPUT_DIR))
@@ -213,17 +225,36 @@ class Trainer(DefaultTrainer):
         Returns:
             Detectron2's state with "data_seed" and "draws", the number of samples drawn over all processes.
         """
-        draws = self._start_draw + (self.iter + 1 - self.start_iter) * self.cfg.SOLVER.IMS_PER_BATCH
+        draws = (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH
         return super().state_dict() | {"data_seed": self.data_seed, "draws": draws}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores Detectron2's state and where the data stands.
+        """Restores momentum and where the data stands; rates, decay and schedule stay those of this run's config.
 
         Args:
-            state_dict: from `state_dict`.
+            state_dict: from `state_dict`, of a run with any number of processes and any batch.
         """
+        settings = [{key: value for key, value in group.items() if key != "params"}
+                    for group in self.optimizer.param_groups]  # fmt: skip
+        base_rates = list(self.scheduler.base_lrs)
         super().load_state_dict(state_dict)
-        self.data_seed, self._start_draw = state_dict["data_seed"], state_dict["draws"]
+        self.data_seed = state_dict["data_seed"]
+        self._plan = plan_resumption(state_dict["iteration"] + 1, state_dict["draws"], self.cfg.SOLVER.IMS_PER_BATCH)
+        self.iter = self.start_iter = self._plan.iteration
+        self.scheduler.load_state_dict({"base_lrs": base_rates, "last_epoch": self.start_iter})
+        groups = self.optimizer.param_groups
+        for group, own, rate in zip(groups, settings, self.scheduler.get_lr(), strict=True):
+            group.update(own | {"lr": rate})
+
+    def _log_plan(self) -> None:
+        plan, batch = self._plan, self.cfg.SOLVER.IMS_PER_BATCH
+        logger.info("resuming at iteration %d, sample %d", plan.iteration, plan.draw)
+        if not plan.same_batch:
+            logger.info("the checkpoint's %d iterations are %d of this run's batch %d; %d samples of a part of a batch "
+                        "are drawn again", plan.old_iterations, plan.iteration, batch, plan.repeated)  # fmt: skip
+        if plan.iteration >= self.max_iter:
+            logger.warning("%d of %d iterations (SOLVER.MAX_ITER) are done: nothing is trained", plan.iteration,
+                           self.max_iter)  # fmt: skip
 
     @classmethod
     def test(
@@ -252,7 +283,9 @@ class Trainer(DefaultTrainer):
     def _evaluate(self) -> OrderedDict:
         cfg = self.cfg.clone()
         cfg.defrost()
-        cfg.MODEL.WEIGHTS = f"training in {self.cfg.OUTPUT_DIR}, after {self.iter + 1} iterations"
+        # After the last step the loop counts on, and a finished run that is resumed makes none.
+        done = min(self.iter + 1, max(self.start_iter, self.max_iter))
+        cfg.MODEL.WEIGHTS = f"training in {self.cfg.OUTPUT_DIR}, after {done} iterations"
         self._last_eval_results = self.test(cfg, self.model) if cfg.DATASETS.TEST else OrderedDict()
         return self._last_eval_results
 
@@ -285,9 +318,9 @@ def wrap_for_distributed(model: nn.Module) -> nn.Module:
     """
     if comm.get_world_size() == 1:
         return model
-    on_gpu = next(model.parameters()).is_cuda
+    device = next(model.parameters()).device
     return DistributedDataParallel(
-        model, device_ids=[comm.get_local_rank()] if on_gpu else None, broadcast_buffers=False
+        model, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
     )
 
 
@@ -323,24 +356,3 @@ def scale_to_processes(cfg: CfgNode, world_size: int) -> CfgNode:
     if cfg.TEST.EVAL_PERIOD > 0:
         scaled.TEST.EVAL_PERIOD = max(1, scaled.TEST.EVAL_PERIOD)
     return scaled
-
-
-def keep_metrics_before(path: Path, iteration: int) -> None:
-    """Drops lines of a metrics file that belong to iterations which will run (again), and a half-written last line.
-
-    Args:
-        path: metrics.json, one JSON object a line; may be missing.
-        iteration: the first that will run.
-    """
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            logger.warning("%s: dropped a broken line", path)
-            continue
-        if entry["iteration"] < iteration:
-            kept.append(line + "\n")
-    write_atomically(path, "".join(kept).encode())

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from openvocab.data.loader import build_test_loader, dataset_dicts
+from openvocab.engine.errors import failing_together
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.few_shot import FewShotEvaluator, means_over_folds
 from openvocab.evaluation.progress import Progress, evaluation_key, read_progress, write_progress
@@ -107,6 +108,7 @@ def evaluate_dataset(
     Raises:
         ValueError: wrong predictions, or saved counts that cannot be read.
         OSError: a file cannot be read, or counts cannot be saved.
+        KeyboardInterrupt: says how far it had come.
     """
     samples, world_size = dataset_dicts(name), comm.get_world_size()
     path, key, start = Path(cfg.OUTPUT_DIR) / f"{name}_counts.npz", "", 0
@@ -120,15 +122,21 @@ def evaluate_dataset(
             write_progress(path, key, Progress(0, evaluator.counts))  # a full disk is an error now
     start = comm.all_gather(start)[0]
     batches = iter(build_test_loader(cfg, name, start))
-    began, counts, step = time.perf_counter(), evaluator.gather(), SAVE_PERIOD * world_size
-    with inference_context(model), torch.no_grad():
-        for done in range(start + step, len(samples) + step, step):  # the last step may be shorter
-            for batch in islice(batches, SAVE_PERIOD):
-                _count(model, batch, evaluator)
-            done, counts = min(len(samples), done), evaluator.gather()
-            if counts is not None:
-                write_progress(path, key, Progress(done, counts))
-                _log_progress(name, start, done, len(samples), time.perf_counter() - began)
+    began, saved, counts, step = time.perf_counter(), start, evaluator.gather(), SAVE_PERIOD * world_size
+    try:
+        with inference_context(model), torch.no_grad():
+            for done in range(start + step, len(samples) + step, step):  # the last step may be shorter
+                with failing_together():
+                    for batch in islice(batches, SAVE_PERIOD):
+                        _count(model, batch, evaluator)
+                done, counts = min(len(samples), done), evaluator.gather()
+                if counts is not None:
+                    write_progress(path, key, Progress(done, counts))
+                    _log_progress(name, start, done, len(samples), time.perf_counter() - began)
+                saved = done
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted: {path} holds the counts of {saved} of {len(samples)} samples, --resume "
+                                "goes on from there") from None  # fmt: skip
     return None if counts is None else evaluator.result(counts)
 
 

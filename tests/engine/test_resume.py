@@ -8,8 +8,9 @@ import torch
 from detectron2.utils.env import seed_all_rng
 from toy_method import toy_cfg, toy_overrides
 
-from openvocab.engine.launcher import report_user_errors
-from openvocab.engine.trainer import Trainer, keep_metrics_before
+from openvocab.engine.errors import report_user_errors
+from openvocab.engine.metrics_file import keep_metrics_before
+from openvocab.engine.trainer import Trainer
 
 
 def train(cfg, resume=False):

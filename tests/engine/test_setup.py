@@ -2,7 +2,8 @@
 
 import pytest
 
-from openvocab.engine.setup import build_cfg, import_method, setup_job
+from openvocab.engine.job import setup_job
+from openvocab.engine.setup import build_cfg, import_method
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import toy_method
 from toy_method import toy_cfg, toy_overrides
 
 import train_net
-from openvocab.engine.launcher import count_processes, raised_by_us, report_user_errors
+from openvocab.engine.errors import raised_by_us, report_user_errors
+from openvocab.engine.launcher import count_processes
 from openvocab.engine.trainer import Trainer, scale_to_processes
 from openvocab.evaluation.words import use_vocabulary_of
 from openvocab.vocab.vocabulary import Vocabulary
@@ -112,12 +113,15 @@ def test_errors_of_libraries_keep_their_traceback():
     assert not raised_by_us(ValueError("never raised"))
 
 
-def test_ctrl_c_is_no_traceback(capsys):
+def test_ctrl_c_is_no_traceback(capsys, monkeypatch):
     def interrupted():
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("interrupted after iteration 3")
 
     assert report_user_errors(interrupted) == 130
-    assert "--resume" in capsys.readouterr().err
+    assert capsys.readouterr().err == "interrupted after iteration 3\n"
+    monkeypatch.setattr("openvocab.engine.errors.comm.get_rank", lambda: 1)
+    assert report_user_errors(interrupted) == 130
+    assert capsys.readouterr().err == ""
 
 
 def test_linear_scaling_from_the_recipe(tmp_path):

@@ -1,0 +1,206 @@
+"""A folder of results belongs to one job at a time, and a training's to that training."""
+
+import errno
+import fcntl
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from detectron2.utils import comm
+
+from openvocab.engine.errors import failing_together
+
+logger = logging.getLogger(__name__)
+
+LOCK = "job.lock"
+
+CONFIG_MARK = "# Written by openvocab: every key of a job. The next such job in this folder replaces this file."
+"""First line of the configs that a job writes; a file without it is somebody's own, and stays."""
+
+CHECKPOINT = re.compile(r"model_(\d{7,}|final)\.pth")
+NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
+
+
+@contextmanager
+def claimed_folder(output_dir: str, *, training: bool, resume: bool) -> Iterator[None]:
+    """Makes a folder this job's as long as the block runs; every process enters it, the first one looks.
+
+    What is refused is left exactly as it was. The claim ends with the process, however that dies.
+
+    Args:
+        output_dir: created if need be.
+        training: whether the job is a training: one that does not resume is refused where there are checkpoints.
+        resume: whether the job goes on with what is there.
+
+    Raises:
+        ValueError: another job runs there, the folder holds what the job would replace, or it cannot be written.
+    """
+    release = None
+    try:
+        with failing_together():
+            if comm.is_main_process():
+                make_output_dir(output_dir)
+                release = _lock(Path(output_dir) / LOCK)
+                if training:
+                    _refuse_checkpoints(Path(output_dir), resume)
+        yield
+    finally:
+        if release is not None:
+            release.close()
+
+
+def newest_checkpoint(output_dir: str) -> Path | None:
+    """Finds the checkpoint that --resume goes on with, or evaluates.
+
+    Args:
+        output_dir: of the job.
+
+    Returns:
+        The file that `last_checkpoint` names, or None if no training has left one there.
+
+    Raises:
+        ValueError: the file is not there.
+    """
+    mark = Path(output_dir) / "last_checkpoint"
+    if not mark.is_file():
+        return None
+    path = mark.with_name(mark.read_text().strip())
+    if not path.is_file():
+        raise ValueError(f"{mark}: names {path.name}, which is not there; write the name of another checkpoint into it")
+    return path
+
+
+def config_path(output_dir: str, *, training: bool, resume: bool) -> Path:
+    """Chooses where a job writes its config.
+
+    Args:
+        output_dir: of the job.
+        training: an evaluation has a file of its own, so that it leaves the training's as it is.
+        resume: whether the job goes on with what is there.
+
+    Returns:
+        The file; absent, or written by an earlier job.
+
+    Raises:
+        ValueError: somebody's own file lies in its place.
+    """
+    path = Path(output_dir) / ("config.yaml" if training else "config_evaluation.yaml")
+    if not _is_foreign(path):
+        return path
+    if training and resume and newest_checkpoint(output_dir):  # earlier versions did not mark theirs
+        other = path.with_name("config_resumed.yaml")
+        logger.warning("%s has no mark of a job's config and stays: this job's goes to %s", path, other.name)
+        if not _is_foreign(other):
+            return other
+        path = other
+    raise ValueError(f"{path}: got a file that no job wrote where this job writes its config; move it, or choose "
+                     "another OUTPUT_DIR")  # fmt: skip
+
+
+def _is_foreign(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline().rstrip("\n") != CONFIG_MARK
+
+
+def make_output_dir(output_dir: str) -> None:
+    """Makes a folder for results.
+
+    Args:
+        output_dir: of the job.
+
+    Raises:
+        ValueError: it cannot be made, or not be written into.
+    """
+    try:
+        os.makedirs(output_dir, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"OUTPUT_DIR: cannot create {output_dir}: {error.strerror}") from error
+    if not os.access(output_dir, os.W_OK):
+        raise ValueError(f"OUTPUT_DIR: no permission to write in {output_dir}")
+
+
+def _refuse_checkpoints(folder: Path, resume: bool) -> None:
+    newest = newest_checkpoint(str(folder))
+    found = sorted((path for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name)),
+                   key=lambda path: path.stat().st_mtime_ns)  # fmt: skip
+    if newest and not resume:
+        raise ValueError(f"OUTPUT_DIR: {folder} holds a training, newest checkpoint {newest.name}: --resume goes on "
+                         "with it, another OUTPUT_DIR starts anew")  # fmt: skip
+    if found and not newest:
+        raise ValueError(f"OUTPUT_DIR: {folder} holds a training, newest checkpoint {found[-1].name}, but no file "
+                         "last_checkpoint with its name, as --resume needs; another OUTPUT_DIR starts anew")
+
+
+class _Claim:
+    """A locked file. The kernel drops the lock with the last process that has it open, so forks close it."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path, self._descriptor, self._owner = path, descriptor, os.getpid()
+        os.register_at_fork(after_in_child=self.close)  # workers of a loader may outlive a killed job for seconds
+
+    def close(self) -> None:
+        """Ends the claim; in a fork only its share."""
+        if self._descriptor < 0:
+            return
+        if os.getpid() == self._owner and _is_still(self._path, self._descriptor):
+            self._path.unlink(missing_ok=True)  # before the lock ends: then nobody else's file has this name
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def _lock(path: Path) -> _Claim:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            text = os.read(descriptor, 1000).decode(errors="replace")
+            if error.errno not in NO_LOCKS or _may_run(text):
+                os.close(descriptor)
+                raise ValueError(_in_use(path, text, error)) from error
+            logger.warning("%s has no locks: only the process number in %s keeps a second job away", path.parent, path)
+        if _is_still(path, descriptor):
+            break
+        os.close(descriptor)  # its owner has ended, and taken the name with it, since it was opened
+    os.ftruncate(descriptor, 0)
+    since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode(), 0)
+    return _Claim(path, descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _in_use(path: Path, text: str, error: OSError) -> str:
+    if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *NO_LOCKS):
+        return f"{path}: cannot be locked: {error.strerror}"
+    who = text.strip() or "a job that has just started"
+    hint = f", or remove {path} if that job has ended" if error.errno in NO_LOCKS else ""
+    return f"OUTPUT_DIR: {path.parent} is in use by {who}; wait for its end or choose another OUTPUT_DIR{hint}"
+
+
+def _may_run(text: str) -> bool:
+    """Whether the job of a lock file may still run, where only its text says so."""
+    found = re.match(r"process (\d+) on (\S+) since", text)
+    if found is None:
+        return bool(text.strip())
+    if found[2] != socket.gethostname():
+        return True
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
