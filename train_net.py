@@ -39,6 +39,7 @@ from openvocab.engine.launcher import count_processes, run_processes
 from openvocab.engine.resuming import after_interruption
 from openvocab.engine.setup import build_cfg, import_method
 from openvocab.engine.trainer import Trainer
+from openvocab.evaluation.words import warn_of_other_rules
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -135,7 +136,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> None:
     """
     weights = weights_path(cfg.MODEL.WEIGHTS)
     model = Trainer.build_model(cfg)
-    load_weights(model, weights)
+    warn_of_other_rules(cfg, load_weights(model, weights))
     Trainer.test(cfg, model, resume=resume)
     comm.synchronize()
 

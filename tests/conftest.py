@@ -1,5 +1,6 @@
 """What holds for every test: one thread, and no way out to a network."""
 
+import errno
 import logging
 import os
 import shutil
@@ -95,6 +96,22 @@ def full_disk():
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limited
+
+
+@pytest.fixture
+def no_space_for(monkeypatch):
+    """Gives a function that takes the name of a file, for which the disk is then full: flushing it fails."""
+    def no_space(name: str) -> None:
+        flush = os.fsync
+
+        def fsync(number: int) -> None:
+            if Path(os.readlink(f"/proc/self/fd/{number}")).name.startswith(name):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            flush(number)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    return no_space
 
 
 @pytest.fixture(scope="session")

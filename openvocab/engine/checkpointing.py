@@ -15,6 +15,7 @@ from openvocab.assets import weights_path
 from openvocab.engine.resuming import require_same_run
 from openvocab.engine.rng import rng_state
 from openvocab.files import replace_atomically, write_atomically
+from openvocab.vocab.trained import TrainedWords
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +29,12 @@ class AtomicCheckpointer(DetectionCheckpointer):
         Args:
             model: possibly wrapped for distributed training.
             save_dir: of the checkpoints.
-            record: of the run, see `run_record`; goes into every file, and is compared with that of a file.
+            record: of the run, see `run_record`; goes into every file, and is compared with that of a file. The
+                attribute of this name may get further entries.
             **checkpointables: objects whose state goes into the files, too.
         """
         super().__init__(model, save_dir, **checkpointables)
-        self._record = record
+        self.record = dict(record)
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Writes `<save_dir>/<name>.pth`, then points `last_checkpoint` to it; does nothing outside rank 0.
@@ -45,7 +47,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
             return
         data = {"model": self.model.state_dict()}
         data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
-        data |= self._record | kwargs
+        data |= self.record | kwargs
         path = Path(self.save_dir) / f"{name}.pth"
         if path.exists():
             logger.info("%s of an earlier attempt is replaced", path)
@@ -63,7 +65,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = torch.load(filename, map_location="cpu", weights_only=True)
-        require_same_run(content, self._record, filename)
+        require_same_run(content, self.record, filename)
         return content
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
@@ -106,19 +108,22 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
             super().step(iteration, **kwargs)
 
 
-def load_weights_for_cfg(model: nn.Module, weights: str) -> None:
+def load_weights_for_cfg(model: nn.Module, weights: str) -> TrainedWords | None:
     """Loads MODEL.WEIGHTS into a model that is not wrapped.
 
     Args:
         model: any model of the project.
         weights: a path, the name of weights that come with the package, or "" for none.
 
+    Returns:
+        What the file says of the words that it was trained on; None if it does not.
+
     Raises:
         ValueError: no such file, or one that does not fit the model.
     """
     if not weights:
         logger.info("MODEL.WEIGHTS is empty: training starts from what the model was built with")
-        return
+        return None
     from openvocab.checkpoint.load import load_weights  # lazily: it knows every method's rename table
 
-    load_weights(model, weights_path(weights))
+    return load_weights(model, weights_path(weights))

@@ -29,7 +29,10 @@ from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.run import evaluate
-from openvocab.evaluation.words import use_vocabulary_of
+from openvocab.evaluation.words import training_words, use_vocabulary_of
+from openvocab.model import VocabularyOptions
+from openvocab.vocab.trained import KEY as WORDS
+from openvocab.vocab.trained import TrainedWords
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +129,7 @@ class Trainer(DefaultTrainer):
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self._plan = Plan(0, 0, 0, 0, True)
         self._rng_states: list[dict] | None = None
+        self._earlier_words: TrainedWords | None = None
         self.register_hooks(self.build_hooks())
 
     @classmethod
@@ -153,11 +157,12 @@ class Trainer(DefaultTrainer):
         if resume and self.checkpointer.has_checkpoint():
             extra = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
             self._rng_states = extra.get("rng_states")
+            self._earlier_words = TrainedWords.from_checkpoint(extra)
             self._log_plan()
             return
         if resume:
             logger.info("nothing to resume in %s: starting from iteration 0", self.cfg.OUTPUT_DIR)
-        load_weights_for_cfg(self.checkpointer.model, self.cfg.MODEL.WEIGHTS)
+        self._earlier_words = load_weights_for_cfg(self.checkpointer.model, self.cfg.MODEL.WEIGHTS)
 
     def train(self) -> OrderedDict | None:
         """Trains to MAX_ITER.
@@ -170,10 +175,17 @@ class Trainer(DefaultTrainer):
         self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._plan.draw)
         if not self.cfg.MODEL.VOCABULARY.TRAIN:
             use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg, training=True)
+        self.checkpointer.record[WORDS] = self._words().as_checkpoint()
         logging.getLogger(TrainerBase.__module__).addFilter(own_errors_in_one_line)  # a second time changes nothing
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
         return super().train()
+
+    def _words(self) -> TrainedWords:
+        named, options = training_words(self.cfg), getattr(self.checkpointer.model, "vocabulary", None)
+        vocabulary = options.train if isinstance(options, VocabularyOptions) else None
+        return TrainedWords.of_training(named[1] if named else (), vocabulary, self.cfg.MODEL.VOCABULARY.TEMPLATES,
+                                        self._earlier_words)  # fmt: skip
 
     def before_train(self) -> None:
         """Restores the random states after everything that could consume them."""

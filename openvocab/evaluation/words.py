@@ -1,5 +1,6 @@
 """Which words a dataset is evaluated with, and which of its classes the training has named."""
 
+import logging
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -8,7 +9,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from openvocab.vocab.cleaning import comparable
+from openvocab.vocab.trained import TrainedWords
 from openvocab.vocab.vocabulary import Vocabulary, named_vocabulary
+
+logger = logging.getLogger(__name__)
 
 SEEN_RULE = ("a class is seen if a word that is used for it is a training word, without regard to case, white space "
              "and invisible characters")
@@ -122,6 +126,19 @@ def training_words(cfg: CfgNode) -> tuple[str, frozenset[str]] | None:
     if metadata.get("episode_words", None):
         return f"words of {name}", frozenset(comparable(metadata.episode_words[i]) for i in metadata.episode_class_ids)
     return None
+
+
+def warn_of_other_rules(cfg: CfgNode, trained: TrainedWords | None) -> None:
+    """Says where an evaluation takes words otherwise than the training of its weights did.
+
+    Args:
+        cfg: MODEL.VOCABULARY.SYNONYMS and TEMPLATES.
+        trained: what the weights say of themselves.
+    """
+    for key in ("SYNONYMS", "TEMPLATES"):
+        here, there = cfg.MODEL.VOCABULARY[key], trained and getattr(trained, key.lower())
+        if there and here != there:
+            logger.warning("MODEL.VOCABULARY.%s is %r, but the weights were trained under %r", key, here, there)
 
 
 def seen_classes(vocabulary: Vocabulary, trained: frozenset[str]) -> tuple[bool, ...]:

@@ -1,6 +1,5 @@
 """One table of what goes wrong with an evaluation: exit code 2, one line, and no image computed for nothing."""
 
-import os
 import shutil
 from typing import NamedTuple
 
@@ -90,7 +89,7 @@ def prepared(toys, tmp_path):
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_table(case, prepared, tmp_path, monkeypatch, capfd):
+def test_table(case, prepared, tmp_path, monkeypatch, capfd, no_space_for):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
     computed, forward = [], toy_method.ToySegmenter.forward
 
@@ -100,8 +99,7 @@ def test_table(case, prepared, tmp_path, monkeypatch, capfd):
 
     monkeypatch.setattr(toy_method.ToySegmenter, "forward", counting)
     if case.full:
-        partial = tmp_path / "out" / f"{case.full}.{os.getpid()}.partial"
-        partial.symlink_to("/dev/full")  # every write to it finds no space
+        no_space_for(case.full)
     keys = {"DATASETS.TEST": "('toy_test', 'toy_train')", "MODEL.WEIGHTS": "{tmp}/toy.pth"} | case.keys
     keys = {key: value.replace("{tmp}", str(tmp_path)) for key, value in keys.items()}
     (tmp_path / "toy.yaml").write_text("MODEL:\n  META_ARCHITECTURE: ToySegmenter\n")

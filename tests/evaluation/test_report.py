@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 
 import pytest
 
@@ -54,11 +53,10 @@ def test_the_same_bytes_again(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
-def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, no_space_for):
     path = tmp_path / "results.md"
     path.write_text("old")
-    full = "/dev/full"  # a device on which every write finds no space
-    (tmp_path / f"results.md.{os.getpid()}.partial").symlink_to(full)
+    no_space_for("results.md")
     with pytest.raises(OSError, match="No space left on device: '.*/results.md'"):
         write_summary([RESULT], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["results.md"] and path.read_text() == "old"
