@@ -31,11 +31,11 @@ from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import register_folders
 from openvocab.data.loader import require_registered
 from openvocab.data.register import register_all
-from openvocab.engine.environment import Place, device_of, place_in, require_same_count, run_here
+from openvocab.engine.environment import Place, device_of, place_in, require_same_count
 from openvocab.engine.errors import failing_together, report_user_errors
 from openvocab.engine.folder import claimed_folder, newest_checkpoint
 from openvocab.engine.job import setup_job
-from openvocab.engine.launcher import count_processes, run_processes
+from openvocab.engine.launcher import count_processes, run_here, run_processes
 from openvocab.engine.resuming import after_interruption
 from openvocab.engine.setup import build_cfg, import_method
 from openvocab.engine.trainer import Trainer

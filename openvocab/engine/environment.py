@@ -1,16 +1,13 @@
 """Processes that torchrun or SLURM has started: their number is the environment's, and this process is one of them."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 from torch import distributed
-
-from openvocab.engine.errors import INTERRUPTED
-from openvocab.engine.launcher import guarded
 
 FIRST_PORT, PORTS = 15000, 15000
 """Of SLURM jobs: below what systems give away by themselves (from 32768 on)."""
@@ -21,7 +18,7 @@ class Place:
     """The place of this process among those of a job.
 
     Attributes:
-        launcher: "torchrun" or "SLURM".
+        launcher: "torchrun", "SLURM" or, of processes that we have started, "train_net.py".
         rank: of this process, of all.
         world_size: number of processes.
         local_rank: of this process, of those on its machine.
@@ -138,33 +135,13 @@ def require_same_count(
         )
 
 
-def run_here(job: Callable[..., None], args: tuple, place: Place, device: str) -> int:
-    """Runs a job in this process, as one of those that the environment has started (gloo on a CPU, NCCL on GPUs).
+def meet(place: Place, device: str) -> None:
+    """Joins the process group of a job (gloo on a CPU, NCCL on GPUs).
 
     Args:
-        job: called as `job(*args)`.
-        args: of the job.
         place: of this process.
-        device: from `device_of`.
-
-    Returns:
-        Exit code: 0, `USER_ERROR` or `INTERRUPTED`.
+        device: "cpu", or "cuda:<index>".
     """
-    try:
-        if place.world_size > 1:
-            _meet(place, device)
-        guarded(job, args, place.local_world_size if device == "cpu" else 1)
-    except SystemExit as error:
-        return int(error.code or 0)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    finally:
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
-    return 0
-
-
-def _meet(place: Place, device: str) -> None:
     on_gpu = device != "cpu"
     if on_gpu:
         torch.cuda.set_device(torch.device(device))

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing import active_children, get_context
@@ -9,9 +10,14 @@ from typing import Any
 
 import torch
 from detectron2.engine import launch
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
+from torch import distributed
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, start_processes
 
+from openvocab.engine.environment import Place, meet
 from openvocab.engine.errors import INTERRUPTED, report_user_errors
+
+CAN_FORK = sys.platform == "linux"
+"""Elsewhere libraries do not survive it. On GPUs nobody's do; there Detectron2 starts processes anew."""
 
 SECONDS_TO_END = 10
 """For a process to end after Ctrl-C, before it is asked more firmly."""
@@ -74,14 +80,17 @@ def run_processes(
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2's launch takes NCCL wherever a process sees a GPU
     said = get_context("spawn").Value("i", 0)  # exit code of the first process that has told the user why
     try:
-        launch(
-            guarded,
-            processes,
-            num_machines=num_machines,
-            machine_rank=machine_rank,
-            dist_url=dist_url,
-            args=(job, tuple(args), processes if device == "cpu" else 1, said),
-        )
+        if device == "cpu" and processes > 1 and num_machines == 1 and dist_url == "auto" and CAN_FORK:
+            start_processes(_join_as, (processes, _free_port(), job, tuple(args), said), processes, start_method="fork")
+        else:
+            launch(
+                guarded,
+                processes,
+                num_machines=num_machines,
+                machine_rank=machine_rank,
+                dist_url=dist_url,
+                args=(job, tuple(args), processes if device == "cpu" else 1, said),
+            )
     except (ProcessExitedException, ProcessRaisedException) as error:
         if said.value:  # what the others died of follows from it
             return said.value
@@ -93,6 +102,32 @@ def run_processes(
     except KeyboardInterrupt:
         _end_children()
         return _interrupted(said)
+    return 0
+
+
+def run_here(job: Callable[..., None], args: tuple, place: Place, device: str) -> int:
+    """Runs a job in this process, as one of those that the environment has started (gloo on a CPU, NCCL on GPUs).
+
+    Args:
+        job: called as `job(*args)`.
+        args: of the job.
+        place: of this process.
+        device: from `device_of`.
+
+    Returns:
+        Exit code: 0, `USER_ERROR` or `INTERRUPTED`.
+    """
+    try:
+        if place.world_size > 1:
+            meet(place, device)
+        guarded(job, args, place.local_world_size if device == "cpu" else 1)
+    except SystemExit as error:
+        return int(error.code or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
     return 0
 
 
@@ -126,6 +161,18 @@ def guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int = 
     code = report_user_errors(run, may_speak)
     if code:
         sys.exit(code)
+
+
+def _join_as(rank: int, processes: int, port: int, job: Callable[..., None], args: tuple, said: Any) -> None:
+    """One of several forked processes: they have imported everything, which takes seconds, and share it."""
+    meet(Place("train_net.py", rank, processes, rank, processes, "127.0.0.1", port), "cpu")
+    guarded(job, args, processes, said)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _interrupted(said: Any) -> int:
