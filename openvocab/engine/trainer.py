@@ -172,7 +172,7 @@ class Trainer(DefaultTrainer):
         """
         for name in self.cfg.DATASETS.TEST:
             dataset_dicts(name)  # a missing test set is an error now, not after hours
-        self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._plan.draw)
+        self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
         if not self.cfg.MODEL.VOCABULARY.TRAIN:
             use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg, training=True)
         self.checkpointer.record[WORDS] = self._words().as_checkpoint()
@@ -180,6 +180,10 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
         return super().train()
+
+    @property
+    def _start_draw(self) -> int:
+        return self._plan.draw
 
     def _words(self) -> TrainedWords:
         named, options = training_words(self.cfg), getattr(self.checkpointer.model, "vocabulary", None)
