@@ -1,12 +1,9 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import toy_method
-
-ROOT = Path(__file__).resolve().parents[2]
+from processes import run_forked
 
 
 @pytest.fixture
@@ -25,14 +22,8 @@ def run_train_net(toys, tmp_path):
     def run(*arguments, **environment):
         config = tmp_path / "toy.yaml"
         config.write_text("MODEL:\n  META_ARCHITECTURE: ToySegmenter\n")
-        paths = [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-        return subprocess.run(
-            [sys.executable, str(Path(__file__).parent / "toy_train_net.py"), "--config-file", str(config), *arguments],
-            env=os.environ | {"TOY_ROOT": str(toys), "PYTHONPATH": os.pathsep.join(paths)} | environment,
-            capture_output=True,
-            text=True,
-            timeout=900,  # seconds; three imports of torch on a machine that is busy with something else
-            check=False,
-        )
+        script = Path(__file__).parent / "toy_train_net.py"
+        variables = os.environ | {"TOY_ROOT": str(toys)} | environment
+        return run_forked(script, ["--config-file", str(config), *arguments], variables)
 
     return run

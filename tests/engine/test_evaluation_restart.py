@@ -4,14 +4,13 @@ import json
 import os
 import random
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import toy_method
+from processes import run_forked
 from toy_method import toy_cfg, toy_overrides
 
 from openvocab.engine.trainer import Trainer
@@ -54,10 +53,9 @@ def test_ten_kills_and_an_unbroken_run_give_the_same_bytes(toys, weights, tmp_pa
     draw = random.Random(0)
     moments = [draw.randint(1, 24) for _ in range(10)]
     moments += ["toy_test_counts.npz", "toy_test_results.json", "toy_train_classes.csv", "results.md"]
-    command = [sys.executable, str(HERE / "killed_evaluation.py"), json.dumps(moments), "--config-file", str(config),
-               "--num-gpus", "0", "--eval-only", "--resume", *toy_overrides(broken, **TWO, **weights)]  # fmt: skip
-    environment = os.environ | {"TOY_ROOT": str(toys), "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), str(HERE)])}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    arguments = [json.dumps(moments), "--config-file", str(config), "--num-gpus", "0", "--eval-only", "--resume",
+                 *toy_overrides(broken, **TWO, **weights)]  # fmt: skip
+    done = run_forked(HERE / "killed_evaluation.py", arguments, os.environ | {"TOY_ROOT": str(toys)})
     assert done.returncode == 0, done.stderr
     assert content(broken) == content(whole)
     resumed = [int(number) for number in re.findall(r"resuming after (\d+) samples", (broken / "log.txt").read_text())]

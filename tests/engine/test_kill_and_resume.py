@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import Forked
 from toy_method import toy_cfg, toy_overrides
 
 from openvocab.engine.optimizer import build_lr_scheduler
@@ -35,8 +36,10 @@ def arguments(tmp_path, method, output, *more):
 
 
 def start(command, toys, draws, launcher=()):
-    path = os.pathsep.join([str(HERE.parents[1]), str(HERE), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"TOY_ROOT": str(toys), "TOY_DRAWS": str(draws), "PYTHONPATH": path}
+    environment = os.environ | {"TOY_ROOT": str(toys), "TOY_DRAWS": str(draws)}
+    if not launcher:
+        return Forked(Path(command[0]), command[1:], environment)
+    environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parents[1]), str(HERE), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen([sys.executable, *launcher, *command], env=environment, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
 
