@@ -26,9 +26,8 @@ def rows(folder, part):
     return list(csv.DictReader((folder / f"{part}.csv").read_text().splitlines()))
 
 
-def test_some_parts(repository, tmp_path):
-    done = dry_run(repository, tmp_path, "device", "train_step")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_some_parts(program, tmp_path):
+    assert program.main(["device", "train_step", "--dry-run", "--output", str(tmp_path)]) == 0
     assert {row["method"] for row in rows(tmp_path, "train_step")} == {"catseg_b", "lseg_l16"}
     assert all(float(row["ms"]) > 0 for row in rows(tmp_path, "train_step"))
     assert any(row["what"] == "torch" for row in rows(tmp_path, "device"))

@@ -75,44 +75,45 @@ def run_elsewhere(unpacked: Path, folder: Path, code: str) -> list[str]:
     return run.stdout.splitlines()
 
 
-def test_the_wheel_works_outside_a_checkout(unpacked, tmp_path):
+@pytest.fixture(scope="module")
+def outside(unpacked, tmp_path_factory) -> dict[str, str]:
+    """What a program finds that runs outside the checkout: paths, configs, and what the shipped model answers.
+
+    Composing a config walks every path that a wheel can lack: base files, CLIP's own architectures, vocabularies.
+    """
     code = """
+import numpy as np
 import openvocab
-from openvocab import assets, preflight
+from openvocab import Segmenter, assets, preflight
 preflight.check()
-print(openvocab.__file__)
-print(*assets.config_names())
-print(*[assets.config_path(name) for name in assets.config_names()])
-"""
-    file, names, paths = run_elsewhere(unpacked, tmp_path, code)
-    assert Path(file).is_relative_to(unpacked)
-    assert names.split() == assets.config_names() != []
-    assert all(Path(path).is_relative_to(unpacked / "openvocab" / "configs") for path in paths.split())
-
-
-def test_the_wheel_builds_models_outside_a_checkout(unpacked, tmp_path):
-    """Composing a config walks every path that a wheel can lack: base files, CLIP's own architectures, vocabularies."""
-    code = """
-from openvocab import assets
+print("file", openvocab.__file__)
+print("names", *assets.config_names())
+print("paths", *[assets.config_path(name) for name in assets.config_names()])
 from openvocab.engine.setup import build_cfg
-print(*[build_cfg(name).MODEL.META_ARCHITECTURE for name in assets.config_names()])
+print("architectures", *[build_cfg(name).MODEL.META_ARCHITECTURE for name in assets.config_names()])
+image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+segmenter = Segmenter.load(device="cpu")
+result = segmenter(image, ["cat", "dog"])
+print("weights", segmenter.weights)
+print("answer", result.names, result.labels.shape, sorted(set(result.labels.flat) - {0, 1}))
 """
-    architectures = run_elsewhere(unpacked, tmp_path, code)[-1].split()
+    lines = run_elsewhere(unpacked, tmp_path_factory.mktemp("elsewhere"), code)
+    return {name: rest for name, _, rest in (line.partition(" ") for line in lines)}
+
+
+def test_the_wheel_works_outside_a_checkout(unpacked, outside):
+    assert Path(outside["file"]).is_relative_to(unpacked)
+    assert outside["names"].split() == assets.config_names() != []
+    assert all(Path(path).is_relative_to(unpacked / "openvocab" / "configs") for path in outside["paths"].split())
+
+
+def test_the_wheel_builds_models_outside_a_checkout(outside):
+    architectures = outside["architectures"].split()
     assert len(architectures) == len(assets.config_names())
     assert set(architectures) <= {"CATSeg", "LSeg"}
 
 
-def test_the_wheel_segments_outside_a_checkout(unpacked, tmp_path):
+def test_the_wheel_segments_outside_a_checkout(unpacked, outside):
     """With the small model that ships inside it; what the masks look like is tested elsewhere."""
-    code = """
-import numpy as np
-from openvocab import Segmenter
-image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-segmenter = Segmenter.load(device="cpu")
-result = segmenter(image, ["cat", "dog"])
-print(segmenter.weights)
-print(result.names, result.labels.shape, sorted(set(result.labels.flat) - {0, 1}))
-"""
-    weights, summary = run_elsewhere(unpacked, tmp_path, code)[-2:]
-    assert Path(weights).is_relative_to(unpacked / "openvocab" / "weights")
-    assert summary == "['cat', 'dog'] (48, 64) []"
+    assert Path(outside["weights"]).is_relative_to(unpacked / "openvocab" / "weights")
+    assert outside["answer"] == "['cat', 'dog'] (48, 64) []"
