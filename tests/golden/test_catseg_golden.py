@@ -41,9 +41,9 @@ slow_for_large = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def model(name, device, tmp_path_factory):
+def model(name, device, scratch):
     """The model with golden weights, saved as a released file and loaded by `load_weights`."""
-    path = tmp_path_factory.mktemp(name) / "released.pth"
+    path = scratch / f"{name}.pth"
     torch.save({"model": golden_state(FOLDER / f"catseg_{name}_state_dict.json")}, path)
     overrides = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path), "TEST.OUTPUT", "sem_seg"]
     with uninitialized():

@@ -42,10 +42,10 @@ large = [pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def model(request, device, tmp_path_factory):
+def model(request, device, scratch):
     """The model with golden weights, saved as Lightning saves it and loaded by `load_weights`."""
     name = request.param
-    path = tmp_path_factory.mktemp(name) / "released.ckpt"
+    path = scratch / f"{name}.ckpt"
     state = golden_state(FOLDER / f"lseg_{name}_state_dict.json")
     torch.save({"state_dict": {f"net.{key}": value for key, value in state.items()}, "epoch": 3}, path)
     with uninitialized():
