@@ -77,7 +77,7 @@ def golden_tensor(name: str, shape: Sequence[int]) -> Tensor:
     else:
         x = generator.standard_normal(tuple(shape), dtype=np.float32)
     if len(shape) >= 2:
-        x = x / np.float32(math.sqrt(math.prod(shape[1:])))
+        x /= np.float32(math.sqrt(math.prod(shape[1:])))
     elif name.endswith("running_var"):
         x = 1 + np.float32(0.1) * np.abs(x)
     else:
