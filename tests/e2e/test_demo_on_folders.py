@@ -163,7 +163,7 @@ PROGRAM = """
 import runpy, sys
 sys.path.insert(0, {tests!r})
 from openvocab.inference import segmenter
-from test_folders import blank
+from test_demo_on_folders import blank
 class Stub:
     name, weights, device, dtype, synonyms = "stub", "none", "cpu", "float32", "mean"
     cfg = type("cfg", (), {{"MODEL": type("MODEL", (), {{"META_ARCHITECTURE": "Stub"}})}})
