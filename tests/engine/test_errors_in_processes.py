@@ -1,5 +1,7 @@
 """An error of ours is one line and exit code 2 wherever it arises: here, in a loader's worker, in another process."""
 
+import gc
+
 import pytest
 import torch
 from detectron2.utils import comm
@@ -45,6 +47,7 @@ def test_an_error_of_a_library_keeps_its_traceback(toys, tmp_path, monkeypatch, 
     def numpy_refuses(self, *arguments):
         return int("no number")
 
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
     for mapper in ("SemSegTrainMapper", "SemSegTestMapper"):
         monkeypatch.setattr(f"openvocab.data.loader.{mapper}.__call__", numpy_refuses)
     cfg = toy_cfg(tmp_path / "out", **{"DATALOADER.NUM_WORKERS": str(workers)})
@@ -52,6 +55,8 @@ def test_an_error_of_a_library_keeps_its_traceback(toys, tmp_path, monkeypatch, 
         with pytest.raises(ValueError, match="invalid literal") as raised:
             next(iter(loader))
         assert "in numpy_refuses" in str(raised.value) or raised.traceback[-1].name == "numpy_refuses"
+        del raised
+        gc.collect()  # now, under the shorter time: torch waits for each worker that has met an error
 
 
 def test_the_first_process_speaks_and_the_others_leave(tmp_path, monkeypatch):
