@@ -26,6 +26,10 @@ MODEL_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(VOCABULARY),--vocabular
 	$(if $(DEVICE),--device "$(DEVICE)")
 DEMO_OPTIONS = $(MODEL_OPTIONS) $(if $(INPUT),--input "$(INPUT)") --output "$(DEMO_OUTPUT)"
 
+# Where it is set, every process compiles all that it imports, three seconds each time. Bytecode lies in .venv and in the
+# __pycache__ folders that git ignores.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup setup-test demo test test-slow bench gpu lint clean
 
 help:
