@@ -26,7 +26,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # The gradients of ViT-L/14 took 5.2 GB at their peak, and the default tests 3.7 GB.
 GB_PER_WORKER = 6
 # Folders whose tests take longest. They start first, or one worker would end with a long file while others wait.
-LONGEST_FIRST = ("golden", "e2e", "engine", "catseg", "kernels")
+LONGEST_FIRST = ("golden", "e2e", "catseg", "tests", "engine", "kernels")  # "tests" are those in no folder
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
