@@ -183,7 +183,8 @@ def _inputs(inputs: Sequence[str] | None) -> "Inputs":
 
 def _segmenter(args: argparse.Namespace, vocabulary: "Vocabulary", background: "Vocabulary | tuple") -> "Segmenter":
     from openvocab.checkpoint import zoo
-    from openvocab.inference.segmenter import Segmenter, combine
+    from openvocab.inference.segmenter import Segmenter
+    from openvocab.vocab.background import combine
 
     if args.model is not None and args.config_file is not None:
         raise ValueError("--model and --config-file: expected one of them, got both")

@@ -38,7 +38,7 @@ def accuracy(segmenter: Segmenter, seeds: range, nouns: list[str]) -> float:
 @pytest.mark.parametrize(("model", "least"), [("emojiscapes_catseg", 0.7), ("emojiscapes_lseg", 0.55)])
 def test_animals_are_found_among_45_words(model, least):
     # They reached 0.85 and 0.70; guessing among these 45 words reaches 0.02.
-    assert accuracy(Segmenter.load(model, device="cpu"), range(5), ["cat", "elephant"]) > least
+    assert accuracy(Segmenter.load(model, device="cpu"), range(3), ["cat", "elephant"]) > least
 
 
 def test_two_lists_of_words_give_two_right_answers(segmenter):

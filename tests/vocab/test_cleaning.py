@@ -6,7 +6,7 @@ import open_clip
 import pytest
 
 from openvocab import Segmenter
-from openvocab.inference.segmenter import combine
+from openvocab.vocab.background import combine
 from openvocab.vocab.cleaning import clean, comparable
 from openvocab.vocab.vocabulary import Vocabulary, builtin_names
 
