@@ -266,8 +266,9 @@ class Trainer(DefaultTrainer):
         plan, batch = self._plan, self.cfg.SOLVER.IMS_PER_BATCH
         logger.info("resuming at iteration %d, sample %d", plan.iteration, plan.draw)
         if not plan.same_batch:
-            logger.info("the checkpoint's %d iterations are %d of this run's batch %d; %d samples of a part of a batch "
-                        "are drawn again", plan.old_iterations, plan.iteration, batch, plan.repeated)  # fmt: skip
+            again = f"; {plan.repeated} samples, a part of a batch, are drawn again" if plan.repeated else ""
+            logger.info("the checkpoint's %d iterations are %d of this run's batch %d%s", plan.old_iterations,
+                        plan.iteration, batch, again)  # fmt: skip
         if plan.iteration >= self.max_iter:
             logger.warning("%d of %d iterations (SOLVER.MAX_ITER) are done: nothing is trained", plan.iteration,
                            self.max_iter)  # fmt: skip

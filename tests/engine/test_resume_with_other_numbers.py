@@ -76,7 +76,8 @@ def test_rates_samples_and_counts(toys, tmp_path, caplog, changed, start, repeat
         assert groups == planned[iteration], iteration
     seen = [[name.rsplit("/", 1)[1] for name in batch] for batch in resumed.model.seen]
     assert seen == planned_samples(scaled, start)
-    assert f"{repeated} samples of a part of a batch are drawn again" in caplog.text or start == 4
+    assert f"the checkpoint's 4 iterations are {start} of this run's batch" in caplog.text or start == 4
+    assert (f"; {repeated} samples, a part of a batch, are drawn again" in caplog.text) == bool(repeated)
     end = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)
     assert end["trainer"]["draws"] == scaled.SOLVER.MAX_ITER * scaled.SOLVER.IMS_PER_BATCH
     steps = [int(state["step"]) for state in end["trainer"]["_trainer"]["optimizer"]["state"].values()]
