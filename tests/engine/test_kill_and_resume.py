@@ -44,10 +44,15 @@ def start(command, toys, draws, launcher=()):
                             stderr=subprocess.STDOUT, text=True, start_new_session=True)  # fmt: skip
 
 
+def output_of(process):
+    """Standard output and error of an ended process."""
+    return "".join(filter(None, process.communicate(timeout=300)))
+
+
 def wait_for_a_checkpoint(process, output):
     mark, deadline = output / "last_checkpoint", time.monotonic() + 300
     while not mark.is_file():
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        assert process.poll() is None and time.monotonic() < deadline, output_of(process)
         time.sleep(0.005)
     return mark
 
@@ -95,7 +100,7 @@ def resume(tmp_path, method, toys, launch, processes_before=2):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2") if launch == "torchrun" else ()
     more = [] if launcher else ["--num-processes", str(processes)]
     process = start(arguments(tmp_path, method, output, "--resume", *more), toys, draws, launcher)
-    text = process.communicate(timeout=300)[0]
+    text = output_of(process)
     assert process.returncode == 0, text
     check(output, draws, processes, processes_before)
 
@@ -131,7 +136,7 @@ def test_ctrl_c_is_answered_once(toys, tmp_path, send):
     process = start(command, toys, tmp_path / "draws")
     wait_for_a_checkpoint(process, output)
     send(process.pid, signal.SIGINT)
-    text = process.communicate(timeout=120)[0]
+    text = output_of(process)
     assert process.returncode == 130, text
     (line,) = (line for line in text.splitlines() if line.startswith("interrupted"))
     newest = (output / "last_checkpoint").read_text()
