@@ -58,6 +58,7 @@ def run_forked(script: Path, arguments: Sequence[str], environment: Mapping[str,
 
 def _run(script: str, arguments: list[str], environment: dict[str, str], files: list[Path]) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
         stream.flush()
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream.fileno())

@@ -83,7 +83,10 @@ def check(output, draws, processes, processes_before):
     lines = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
     rates = {line["iteration"]: line["lr"] for line in lines if "lr" in line}
     planned = planned_rates(cfg)
-    assert sorted(rates) == list(range(0 if processes == processes_before else first, most))
+    goes_on = processes == processes_before
+    missing = set(range(0 if goes_on else first, most)) - rates.keys()
+    # A line is written after the checkpoint of its iteration: the kill may fall between the two.
+    assert missing <= ({KILLED_AT - 1} if goes_on else set())
     ratios = [rates[iteration] / planned[iteration] for iteration in range(first, most)]
     assert ratios == pytest.approx([ratios[0]] * len(ratios), rel=1e-9)
     # Which group metrics.json is about depends on the method; its rate is BASE_LR's or the pretrained one's.
