@@ -84,6 +84,16 @@ def _give_up(stream: io.TextIOBase) -> None:
         os.dup2(nowhere.fileno(), number)
 
 
+def first_of(values: Sequence[object], most: int = 5) -> str:
+    """Lists the first of some values: "0, 1, 2, 3, 4, ...".
+
+    Args:
+        values: in order.
+        most: how many are shown.
+    """
+    return ", ".join(map(str, values[:most])) + (", ..." if len(values) > most else "")
+
+
 def counted(names: Sequence[object], what: str) -> str:
     """Counts things and names the first ones: "4 outputs: a.png, b.png and 2 more".
 

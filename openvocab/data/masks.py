@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from openvocab.console import first_of
 from openvocab.inference.decoding import Decoded, decode
 
 INDEX_FORMATS = ("PNG", "TIFF")
@@ -71,9 +72,7 @@ def _look(decoded: Decoded) -> str:
         return "it is a picture for print, not a mask"
     pixels = np.array(decoded.image.convert("RGB")).reshape(-1, 3)
     if (pixels == pixels[:, :1]).all():
-        values = np.unique(pixels[:, 0])
-        shown = ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
-        return f"its channels are equal and hold {shown}: save one channel"
+        return f"its channels are equal and hold {first_of(np.unique(pixels[:, 0]))}: save one channel"
     colours = np.unique(pixels, axis=0)
     found = {bytes(colour.tolist()).hex() for colour in colours}
     if found <= _voc_colours():

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from openvocab.console import first_of
 from openvocab.data.masks import read_indices
 from openvocab.inference import images
 
@@ -110,9 +111,8 @@ def check_labels(labels: np.ndarray, num_classes: int, ignore_label: int, name: 
     """
     wrong = labels[((labels < 0) | (labels >= num_classes)) & (labels != ignore_label)]
     if wrong.size:
-        values = np.unique(wrong)
-        shown = ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
-        raise ValueError(f"{name}: got labels {shown}, expected 0 to {num_classes - 1} or {ignore_label} (ignored)")
+        found = first_of(np.unique(wrong))
+        raise ValueError(f"{name}: got labels {found}, expected 0 to {num_classes - 1} or {ignore_label} (ignored)")
 
 
 def _render(dataset_dict: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,9 @@ import struct
 import zlib
 from pathlib import Path
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from openvocab.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE
+
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*")
 # How pixels are stored, and the frames of animations, of which the first may not be the default picture.
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT")
 _ORIENTATION = 274
@@ -25,14 +27,15 @@ def without_metadata(path: Path) -> bytes | None:
         The bytes of a file, or None for other formats and files that cannot be opened.
     """
     try:
-        data = path.read_bytes()
-    except OSError:
-        return None  # the error that brought us here says it better
-    if data.startswith(PNG_SIGNATURE):
-        return _bare_png(data)
-    if data.startswith(b"\xff\xd8\xff"):
-        return _bare_jpeg(data)
-    return _bare_tiff(data) if data.startswith((b"II*\0", b"MM\0*")) else None
+        with open(path, "rb") as file:
+            head = file.read(len(PNG_SIGNATURE))
+            for signatures, bare in ((PNG_SIGNATURE, _bare_png), (JPEG_SIGNATURE, _bare_jpeg),
+                                     (TIFF_SIGNATURES, _bare_tiff)):  # fmt: skip
+                if head.startswith(signatures):
+                    return bare(head + file.read())
+    except OSError:  # the error that brought us here says it better
+        return None
+    return None  # whatever it is, and however large, it is not read
 
 
 def _bare_png(data: bytes) -> bytes:
@@ -64,6 +67,8 @@ def _bare_jpeg(data: bytes) -> bytes:
 
 def _bare_tiff(data: bytes) -> bytes:
     """Makes every other entry of the first directory one of a tag that nobody knows."""
+    if len(data) < 8:
+        return data
     order, bare = "<" if data.startswith(b"II") else ">", bytearray(data)
     (start,) = struct.unpack_from(order + "I", data, 4)
     if start + 2 > len(data):

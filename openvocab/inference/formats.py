@@ -2,6 +2,10 @@
 
 from PIL import Image, ImageFile
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+"""What files of these formats begin with."""
+
 # EPS starts Ghostscript, which runs programs that a file holds; of MPEG, Pillow knows the size alone.
 _NOT_DECODED = ("EPS", "MPEG")
 

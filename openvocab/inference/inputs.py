@@ -8,7 +8,7 @@ from pathlib import Path
 
 from openvocab.console import counted
 from openvocab.inference import marks
-from openvocab.inference.formats import picture_suffixes
+from openvocab.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE, picture_suffixes
 
 _RAW = "a camera's raw file"
 _KNOWN = {
@@ -148,6 +148,6 @@ def _is_jpeg_or_png(path: Path) -> bool:
     """Telephones name what they have converted to JPEG as before."""
     try:
         with open(path, "rb") as file:
-            return file.read(8).startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
+            return file.read(8).startswith((JPEG_SIGNATURE, PNG_SIGNATURE))
     except OSError:  # reading it as a picture says why
         return True

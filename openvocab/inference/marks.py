@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL.PngImagePlugin import PngInfo
 
 from openvocab.console import counted
+from openvocab.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE
 
 SEGMENTATION = "segmentation"
 SCENE = "drawn scene"
@@ -25,7 +26,6 @@ TEXTS = {
 """Kind -> the text that stands in a file of this kind."""
 
 JSON_KEY = "written_by"
-_PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_TEXT = 33  # where the first chunk behind a PNG's header begins
 _ZIP = b"PK\x03\x04"
 _HEAD = 1 << 16  # bytes; a small model's names, which torch puts first, take half of it
@@ -99,9 +99,9 @@ def _never_waiting(path: str, flags: int) -> int:
 
 def _carries(head: bytes, tail: bytes, kind: str) -> bool:
     text = TEXTS[kind].encode()
-    if head.startswith(_PNG):
+    if head.startswith(PNG_SIGNATURE):
         return head.startswith(_png_chunk(text), _PNG_TEXT)
-    if head.startswith(b"\xff\xd8\xff"):
+    if head.startswith(JPEG_SIGNATURE):
         block = exif(kind)
         return b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block in head[:1024]
     if head.startswith(b"RIFF"):

@@ -158,6 +158,22 @@ def test_formats_that_start_programs_are_no_pictures(tmp_path):
         read_image(path)
 
 
+@pytest.mark.parametrize("head", [b"II*\0", b"MM\0*\0\0", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x89PNG"])
+def test_a_file_that_ends_with_its_signature_is_one_line(tmp_path, head):
+    (tmp_path / "a.tif").write_bytes(head)
+    with pytest.raises(ValueError, match="not a picture that can be read: .*a.tif"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_what_no_retry_can_help_is_not_read_whole(tmp_path):
+    """A film under a picture's name, of a size that no memory holds."""
+    with open(tmp_path / "a.png", "wb") as film:
+        film.write(b"\0\0\0\x20ftypisom")
+        film.truncate(1 << 40)  # a hole: it takes no disk
+    with pytest.raises(ValueError, match="not a picture that can be read: .*a.png"):
+        read_image(tmp_path / "a.png")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     import os
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from openvocab.console import first_of
 from openvocab.data.reading import check_same_size
 from openvocab.files import replace_atomically
 from openvocab.inference.images import read_image
@@ -46,10 +47,9 @@ class LabelTable:
         """
         labels = self.table[np.minimum(raw, len(self.table) - 1)]
         if self.rest < 0 and (labels < 0).any():
-            wrong = np.unique(raw[labels < 0])
-            shown = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+            found = first_of(np.unique(raw[labels < 0]))
             largest = int(np.flatnonzero(self.table >= 0).max())
-            raise ValueError(f"{name}: got the values {shown}, expected those of the dataset (up to {largest})")
+            raise ValueError(f"{name}: got the values {found}, expected those of the dataset (up to {largest})")
         return labels.astype(self.dtype)
 
 
