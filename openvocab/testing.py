@@ -60,6 +60,16 @@ MODEL:
     FEATURES: 8
 """
 
+TINY_TRAINING = """\
+INPUT:
+  MIN_SIZE_TRAIN: [32]
+  MIN_SIZE_TEST: 32
+  CROP: {ENABLED: true, TYPE: absolute, SIZE: [32, 32]}
+SOLVER: {MAX_ITER: 2, IMS_PER_BATCH: 2}
+DATALOADER: {NUM_WORKERS: 0}
+"""
+"""Behind one of the two: two iterations on crops of 32 pixels."""
+
 
 def golden_tensor(name: str, shape: Sequence[int]) -> Tensor:
     """Draws the golden value of one parameter.

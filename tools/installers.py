@@ -78,7 +78,7 @@ def run_step(step: str, command: list[str], environment: dict[str, str], log_pat
     """Runs pip or uv, shows a sign of life, and logs everything.
 
     Args:
-        step: what is being done, for messages; "" goes on with the last one.
+        step: what is being done, for messages.
         command: with all arguments.
         environment: variables.
         log_path: file that the command and its whole output are appended to.
@@ -87,8 +87,7 @@ def run_step(step: str, command: list[str], environment: dict[str, str], log_pat
     Raises:
         SetupError: the command failed; says why in one line.
     """
-    if step:
-        say(step)
+    say(step)
     start = time.monotonic()
     with log_path.open("a+", encoding="utf-8") as log:
         print("$", *command, file=log, flush=True)
@@ -108,7 +107,7 @@ def run_step(step: str, command: list[str], environment: dict[str, str], log_pat
                 process.terminate()
                 process.wait()
     if process.returncode or NO_SUCH_EXTRA in output:  # of which uv only warns
-        raise SetupError(f"{step or 'it'}: {explain(output)} (all of the output: {log_path})")
+        raise SetupError(f"{step}: {explain(output)} (all of the output: {log_path})")
 
 
 def _read_from(path: Path, begin: int) -> str:

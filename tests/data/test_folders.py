@@ -13,7 +13,7 @@ from openvocab.data.checking.folders import check_folder
 from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import FolderDataset, list_pairs, register_folders
 from openvocab.data.loader import dataset_dicts
-from openvocab.testing import TINY_CATSEG, TINY_LSEG
+from openvocab.testing import TINY_CATSEG, TINY_LSEG, TINY_TRAINING
 
 WORDS = "sky\ngrass\nbird|birds\n"
 MASK = np.repeat(np.array([[0, 1, 2, 255]], np.uint8), 6, axis=0).repeat(4, axis=1)  # (6, 16)
@@ -149,15 +149,7 @@ def readme_example(repository) -> tuple[str, list[list[str]]]:
     return config, [command[2:] for command in commands]
 
 
-SHORT = """\
-INPUT:
-  MIN_SIZE_TRAIN: [32]
-  MIN_SIZE_TEST: 32
-  CROP: {ENABLED: true, TYPE: absolute, SIZE: [32, 32]}
-SOLVER: {MAX_ITER: 2, IMS_PER_BATCH: 2}
-DATALOADER: {NUM_WORKERS: 0}
-TEST: {OUTPUT: labels}
-"""
+SHORT = TINY_TRAINING + "TEST: {OUTPUT: labels}\n"
 
 
 @pytest.mark.parametrize("tiny", [TINY_CATSEG, TINY_LSEG], ids=["catseg", "lseg"])

@@ -12,23 +12,15 @@ import train_net
 from openvocab.checkpoint.load import load_weights
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.inference.segmenter import Segmenter
-from openvocab.testing import TINY_LSEG
+from openvocab.testing import TINY_LSEG, TINY_TRAINING
 from openvocab.vocab.trained import KEY
 
-SHORT = """\
-INPUT:
-  MIN_SIZE_TRAIN: [32]
-  MIN_SIZE_TEST: 32
-  CROP: {ENABLED: true, TYPE: absolute, SIZE: [32, 32]}
-SOLVER: {MAX_ITER: 1, IMS_PER_BATCH: 2}
-DATALOADER: {NUM_WORKERS: 0}
-DATASETS: {TRAIN: [own_words], TEST: []}
-"""
+SHORT = TINY_TRAINING + "DATASETS: {TRAIN: [own_words], TEST: []}\n"
 
 
 @pytest.fixture
 def train(tmp_path):
-    """Trains the tiny LSeg for one step on given words, in a folder of a given name."""
+    """Trains the tiny LSeg for two steps on given words, in a folder of a given name."""
     for place in ("images", "masks"):
         (tmp_path / place).mkdir()
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "images" / "a.png")
