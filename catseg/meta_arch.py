@@ -22,16 +22,16 @@ from openvocab.clip.fast_image_encoder import FastImageEncoder
 from openvocab.clip.finetune import set_trainable
 from openvocab.clip.image_encoder import check_taps
 from openvocab.clip.text_encoder import TextEncoder
-from openvocab.inference.sliding_window import make_views, merge_views, pad_to_multiple, resize
 from openvocab.interfaces import ClipFeatures, TextFeatures
 from openvocab.kernels.label_map import label_map
 from openvocab.model import OpenVocabularyModel, VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
+from openvocab.windows import make_views, merge_views, pad_to_multiple, resize
 
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """Sizes of the sliding-window evaluation in pixels; see `openvocab.inference.sliding_window`."""
+    """Sizes of the sliding-window evaluation in pixels; see `openvocab.windows`."""
 
     size: int
     kernel: int

@@ -21,10 +21,10 @@ from lseg.multi_scale import MultiScale, multi_scale_scores
 from lseg.pixel_text import normalize_pixels
 from openvocab.clip.build import build_text_encoder
 from openvocab.clip.text_encoder import TextEncoder
-from openvocab.inference.sliding_window import best_by_softmax, resize
 from openvocab.interfaces import TextFeatures
 from openvocab.model import OpenVocabularyModel, VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
+from openvocab.windows import best_by_softmax, resize
 
 WORDS_PER_CHUNK = 8  # upsampled at a time for a label map
 

@@ -19,7 +19,8 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.FAST = True  # evaluation takes the fast path: the same function, composed weights, by chunks
 
     cfg.MODEL.VOCABULARY = node()
-    cfg.MODEL.VOCABULARY.TRAIN = ""  # a built-in name (openvocab/vocab/data) or a .txt/.json file; "" = the dataset's
+    # A built-in name (openvocab/vocab/data), a .txt/.json file, or words with a comma or "|" ("cat," is one word).
+    cfg.MODEL.VOCABULARY.TRAIN = ""  # "" = the dataset's
     cfg.MODEL.VOCABULARY.TEST = ""  # used where neither the input nor the dataset brings words
     cfg.MODEL.VOCABULARY.WORDS = "prompts"  # of a benchmark: "prompts", "readable" or "lseg_labels"
     cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80) or "imagenet_select" (8)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.devices import exact_float32, to_device
-from openvocab.inference.sliding_window import best_channel, resize
 from openvocab.vocab.sampling import sample_vocabulary
 from openvocab.vocab.templates import templates
 from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary, named_vocabulary
+from openvocab.windows import best_channel, resize
 
 OUTPUTS = ("sem_seg", "labels")
 
@@ -50,7 +50,7 @@ class VocabularyOptions:
             ValueError: an unknown vocabulary, set of templates or rule.
         """
         words = cfg.MODEL.VOCABULARY
-        train, test = (named_vocabulary(name).with_synonyms(words.SYNONYMS) if name else None
+        train, test = (named_vocabulary(name, words.SYNONYMS) if name else None
                        for name in (words.TRAIN, words.TEST))
         return cls(train, test, templates(words.TEMPLATES), words.SYNONYMS, words.TRAIN_SAMPLE)
 

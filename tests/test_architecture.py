@@ -19,8 +19,8 @@ ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
 LAYERS = {
     "bottom": ("openvocab.config", "openvocab.interfaces", "openvocab.vocab", "openvocab.kernels", "openvocab.assets",
                "openvocab.preflight", "openvocab.files", "openvocab.console", "openvocab.versions", "openvocab.devices",
-               "openvocab.checkpoint.rename"),
-    "clip": ("openvocab.clip", "openvocab.inference.sliding_window", "openvocab.kernels.label_map", "openvocab.model"),
+               "openvocab.windows", "openvocab.checkpoint.rename"),
+    "clip": ("openvocab.clip", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": ("catseg", "lseg"),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
                    "openvocab.inference"),

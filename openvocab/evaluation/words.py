@@ -73,9 +73,9 @@ def words_for_test(cfg: CfgNode, dataset_name: str) -> Vocabulary | None:
     """
     words = cfg.MODEL.VOCABULARY
     vocabulary = vocabulary_of(dataset_name, words.WORDS)
-    if vocabulary is None and words.TEST:
-        vocabulary = named_vocabulary(words.TEST)
-    return None if vocabulary is None else vocabulary.with_synonyms(words.SYNONYMS)
+    if vocabulary is not None:
+        return vocabulary.with_synonyms(words.SYNONYMS)
+    return named_vocabulary(words.TEST, words.SYNONYMS) if words.TEST else None
 
 
 def describe_words(cfg: CfgNode, dataset_name: str, count: int) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def training_words(cfg: CfgNode) -> tuple[str, frozenset[str]] | None:
     """
     words = cfg.MODEL.VOCABULARY
     if words.TRAIN:
-        return words.TRAIN, _texts(named_vocabulary(words.TRAIN).with_synonyms(words.SYNONYMS))
+        return words.TRAIN, _texts(named_vocabulary(words.TRAIN, words.SYNONYMS))
     if not cfg.DATASETS.TRAIN or cfg.DATASETS.TRAIN[0] not in DatasetCatalog:
         return None
     name = cfg.DATASETS.TRAIN[0]

@@ -33,15 +33,18 @@ def colours(count: int) -> np.ndarray:
         count: number of classes.
 
     Returns:
-        (count, 3) uint8 RGB; the first 24 differ clearly from each other.
+        (count, 3) uint8 RGB, all different; the first 24 clearly so.
     """
-    table = np.zeros((count, 3), np.uint8)
+    table, taken = np.zeros((count, 3), np.uint8), set()
     for index in range(count):
         round_, step = divmod(index, _HUES_PER_ROUND)
         # Equal steps of hue within a round, visited so that neighbours are far apart; later rounds lie in between.
         hue = (step * 3 % _HUES_PER_ROUND) / _HUES_PER_ROUND + round_ * _GOLDEN_RATIO / _HUES_PER_ROUND
         saturation, value = _TINTS[round_ % len(_TINTS)]
         table[index] = np.round(255 * np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value)))
+        while table[index].tobytes() in taken:  # after a thousand, hues fall on each other in eight bits
+            table[index, index % 3] = (int(table[index, index % 3]) + 1) % 256
+        taken.add(table[index].tobytes())
     return table
 
 

@@ -20,11 +20,11 @@ from openvocab.devices import check_device, check_precision, usable_precision
 from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.memory import require
 from openvocab.inference.result import Result
-from openvocab.inference.sliding_window import resize
 from openvocab.vocab.background import combine
 from openvocab.vocab.cleaning import comparable
 from openvocab.vocab.trained import TrainedWords
 from openvocab.vocab.vocabulary import SYNONYM_RULES, Vocabulary
+from openvocab.windows import resize
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """The words a model is asked for: channels, synonyms, class names. Standard library only."""
 
+import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -203,20 +204,33 @@ def as_vocabulary(value: Vocabulary | Sequence[str], synonyms: str = "mean") -> 
     return vocabulary if vocabulary.synonyms else vocabulary.with_synonyms(synonyms)
 
 
-def named_vocabulary(name: str) -> Vocabulary:
-    """Finds what a config key names.
+def named_vocabulary(text: str, synonyms: str | None = None) -> Vocabulary:
+    """Finds what MODEL.VOCABULARY.TRAIN or TEST stands for.
 
     Args:
-        name: of a built-in vocabulary, or a .txt or .json file, whose lines are the classes of masks in their order.
+        text: a built-in name, a .txt or .json file, whose lines are the classes of masks in their order, or words as
+            `Vocabulary.parse` reads them: then there is a comma or "|" ("cat," is one word).
+        synonyms: rule for names and files, "mean" or "first"; default: their own. Words that are written out are words
+            of a call: the mean of their synonyms.
 
     Returns:
         The vocabulary.
 
     Raises:
-        ValueError: neither, or as `Vocabulary.from_file`.
+        ValueError: none of these, with the nearest name; or as `Vocabulary.from_file` and `from_words`.
         FileNotFoundError: there is no such file.
     """
-    return Vocabulary.from_file(name, numbered=True) if name.endswith((".txt", ".json")) else Vocabulary.builtin(name)
+    if text.endswith((".txt", ".json")):
+        vocabulary = Vocabulary.from_file(text, numbered=True)
+    elif "," in text or "|" in text:
+        return Vocabulary.parse(text.rstrip().removesuffix(",")).with_synonyms("mean")
+    elif text in builtin_names():
+        vocabulary = Vocabulary.builtin(text)
+    else:
+        near = difflib.get_close_matches(text, builtin_names(), n=1, cutoff=0)
+        raise ValueError(f"words: got {text!r}, expected a built-in name (the nearest is {near[0]!r}), a .txt or .json "
+                         f"file, or words with a comma or '|' ({text + ','!r} is one word)")
+    return vocabulary.with_synonyms(synonyms) if synonyms else vocabulary
 
 
 def builtin_names() -> list[str]:

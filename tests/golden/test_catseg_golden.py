@@ -11,7 +11,6 @@ from catseg.checkpoint import RULES
 from openvocab.checkpoint.load import load_weights
 from openvocab.checkpoint.rename import rename_state
 from openvocab.engine.setup import build_cfg, build_model
-from openvocab.inference.sliding_window import resize
 from openvocab.testing import (
     CATSEG_OUTPUT_BUDGET,
     GRADIENT_NOISE,
@@ -25,6 +24,7 @@ from openvocab.testing import (
     uninitialized,
 )
 from openvocab.vocab.vocabulary import Vocabulary
+from openvocab.windows import resize
 
 FOLDER = Path(__file__).parent
 CONFIGS = {"vitb": "catseg_b", "vitl": "catseg_l"}

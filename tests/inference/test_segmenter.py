@@ -11,10 +11,10 @@ from torch import nn
 from openvocab.devices import check_device
 from openvocab.inference import memory, segmenter
 from openvocab.inference.segmenter import Segmenter
-from openvocab.inference.sliding_window import resize
 from openvocab.vocab.background import combine
 from openvocab.vocab.trained import TrainedWords
 from openvocab.vocab.vocabulary import Vocabulary
+from openvocab.windows import resize
 
 CHANNELS = {"red": 0, "green": 1, "blue": 2}
 

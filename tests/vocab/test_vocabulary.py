@@ -87,6 +87,35 @@ def test_files(tmp_path):
     assert Vocabulary.from_file(listed).entries == (("cat",), ("sofa", "couch"), ("table, round", "desk"))
 
 
+@pytest.mark.parametrize(("text", "entries"), [
+    ("cat,sofa|couch", (("cat",), ("sofa", "couch"))),
+    ("sofa|couch", (("sofa", "couch"),)),
+    ("cat,", (("cat",),)),
+    (" hot dog , ", (("hot dog",),)),
+])
+def test_words_in_a_config_are_words_of_a_call(text, entries):
+    for rule in (None, "first", "mean"):
+        vocabulary = named_vocabulary(text, rule)
+        assert (vocabulary.entries, vocabulary.synonyms) == (entries, "mean")
+
+
+def test_names_in_a_config_take_its_rule():
+    assert named_vocabulary("ade20k_150").synonyms == "first"
+    assert named_vocabulary("ade20k_150", "mean").synonyms == "mean"
+
+
+@pytest.mark.parametrize("text", ["cat", "ade20k_15", "ade20k", "words.csv"])
+def test_what_is_neither_name_nor_words_is_an_error_with_the_nearest_name(text):
+    with pytest.raises(ValueError, match=rf"got '{text}', expected .* nearest is '\w+'.*'{text},' is one word"):
+        named_vocabulary(text)
+
+
+@pytest.mark.parametrize("text", ["cat,,dog", ",", "cat,cat"])
+def test_words_in_a_config_are_checked(text):
+    with pytest.raises(ValueError, match="words: "):
+        named_vocabulary(text)
+
+
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("a.txt", b"# nothing\n", "a.txt: words: got an empty"),
     ("a.txt", b"\xff\xfe\x00", "a.txt"),

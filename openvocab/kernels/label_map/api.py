@@ -7,9 +7,9 @@ K pixels of a window, S pixels of the square that the windows are cut from.
 import torch
 from torch import Tensor
 
-from openvocab.inference.sliding_window import window_origins
 from openvocab.kernels.dispatch import check_like, use_triton
 from openvocab.kernels.label_map import reference
+from openvocab.windows import window_origins
 
 
 def blend_views(logits: Tensor, kernel: int, size: int, stride: int, implementation: str = "auto") -> Tensor:

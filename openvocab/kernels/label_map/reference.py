@@ -1,11 +1,11 @@
-"""Label maps in eager PyTorch: the oracle of the kernels, in the functions of `openvocab.inference.sliding_window`."""
+"""Label maps in eager PyTorch: the oracle of the kernels, in the functions of `openvocab.windows`."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from openvocab.inference.sliding_window import best_channel, keep_best, merge_views, resize
+from openvocab.windows import best_channel, keep_best, merge_views, resize
 
 CLASSES_PER_CHUNK = 4  # whose maps exist at a time
 IMPROBABLE = -100.0  # logit of a class that a view does not have

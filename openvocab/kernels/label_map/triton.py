@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from openvocab.inference.sliding_window import window_origins
+from openvocab.windows import window_origins
 
 CLASSES_PER_CHUNK = 16  # whose blended maps exist at a time; 26 MB at S = 640, which stay in the cache of a large GPU
 

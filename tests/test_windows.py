@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from openvocab.inference import sliding_window
-from openvocab.inference.sliding_window import (
+from openvocab import windows
+from openvocab.windows import (
     best_channel,
     make_views,
     merge_views,
@@ -75,7 +75,7 @@ def test_padding(multiple, shape):
 
 @pytest.mark.parametrize("chunk", [1, 3 * 12 * 11, 10**6])
 def test_best_channel_in_chunks(monkeypatch, chunk):
-    monkeypatch.setattr(sliding_window, "PIXELS_PER_CHUNK", chunk)
+    monkeypatch.setattr(windows, "PIXELS_PER_CHUNK", chunk)
     maps = torch.rand(7, 5, 6)
     maps[6] = maps[2]  # of equal ones the first
     value, index = resize(maps[None], (12, 11))[0].max(dim=0)
