@@ -9,6 +9,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+METHODS = runpy.run_path(str(ROOT / "openvocab" / "methods.py"))["METHODS"]
 PREFLIGHT = runpy.run_path(str(ROOT / "openvocab" / "preflight.py"))
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "openvocab" / "__init__.py").read_text(), re.MULTILINE)[1]
 
@@ -39,7 +40,7 @@ setup(
     license="MIT",
     license_files=["LICENSE", "THIRD_PARTY.md"],
     python_requires=">={}.{}".format(*PREFLIGHT["MIN_PYTHON"]),
-    packages=find_packages(include=["openvocab", "openvocab.*", "catseg", "catseg.*", "lseg", "lseg.*"]),
+    packages=find_packages(include=[name + rest for name in ("openvocab", *METHODS.values()) for rest in ("", ".*")]),
     package_data={"openvocab": ["**/*.json", "weights/*"]},
     # No detectron2: PyPI does not have it under its own name, so `openvocab.preflight` names the command.
     install_requires=[str(requirement) for requirement in PREFLIGHT["REQUIREMENTS"]],

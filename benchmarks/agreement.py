@@ -63,7 +63,7 @@ def measure(name: str, variants: Sequence[Variant], scenes: int) -> Iterator[dic
     """
     entry = zoo.find(name)
     cfg = build_cfg(entry.config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(zoo.weights_file(entry)),
-                                   "TEST.OUTPUT", "labels", "TEST.ORACLE_GRID", "0"])  # fmt: skip
+                                   "TEST.ORACLE_GRID", "0"])  # fmt: skip
     model = build_model(cfg).eval()
     load_weights(model, cfg.MODEL.WEIGHTS)
     use_vocabulary_of(model, DATASET, cfg)
@@ -73,10 +73,10 @@ def measure(name: str, variants: Sequence[Variant], scenes: int) -> Iterator[dic
     for evaluator in evaluators.values():
         evaluator.reset()
     for batch in tqdm(islice(build_test_loader(cfg, DATASET), scenes), total=scenes, desc=name):
-        exact = None
+        exact, request = None, [item | {"output": "labels"} for item in batch]
         for variant in variants:
             with autocast(variant.precision):
-                answer = copies[variant](batch)
+                answer = copies[variant](request)
             exact = answer[0]["labels"] if exact is None else exact
             same[variant] += float((answer[0]["labels"] == exact).float().mean())
             evaluators[variant].process(batch, answer)

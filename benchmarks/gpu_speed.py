@@ -111,7 +111,7 @@ def _build(method: str, way: str, setting: "Setting") -> nn.Module:
 
 
 def _config(method: str, overrides: list[str], setting: "Setting") -> Any:
-    keys = ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "not read", "TEST.OUTPUT", "labels", *overrides]
+    keys = ["MODEL.DEVICE", setting.device, "MODEL.WEIGHTS", "not read", *overrides]
     if not setting.dry:
         return build_cfg(method, keys)
     with tempfile.TemporaryDirectory() as folder:
@@ -125,7 +125,7 @@ def _measure(model: nn.Module, method: str, cell: Cell, count: int, images: int,
     """Measures a cell: its row, and the labels of the first image."""
     words = Vocabulary.from_words(numbered_words(count))
     height, width = (64, 64) if setting.dry else (480, 640 if method == "catseg_b" else 480)
-    request = [{"image": golden_image(height, width, seed).to(setting.device), "vocabulary": words}
+    request = [{"image": golden_image(height, width, seed).to(setting.device), "vocabulary": words, "output": "labels"}
                for seed in range(images)]
     lowered = cell.precision.replace("tf32", "float32")
     with warnings.catch_warnings(), torch.inference_mode(), _tf32(cell.precision), autocast(lowered, setting.device):

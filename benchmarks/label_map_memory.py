@@ -34,7 +34,7 @@ def measure(config: str, words: int, height: int, width: int) -> dict[str, objec
     Returns:
         A row of the table, memory in MiB.
     """
-    cfg = build_cfg(config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read", "TEST.OUTPUT", "labels"])
+    cfg = build_cfg(config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read"])
     model = build_model(cfg).eval()
     names = Vocabulary.from_words(numbered_words(words))
     scale = cfg.INPUT.MIN_SIZE_TEST / min(height, width)
@@ -42,10 +42,11 @@ def measure(config: str, words: int, height: int, width: int) -> dict[str, objec
     with torch.inference_mode():
         model.text_encoder(names, model.vocabulary.templates)
         loaded = resident("VmRSS")
-        model([{"image": golden_image(64, 64), "vocabulary": ["a word"]}])
+        model([{"image": golden_image(64, 64), "vocabulary": ["a word"], "output": "labels"}])
         before = resident("VmRSS")
         with MemoryPeak() as peak:
-            answer = model([{"image": seen, "height": height, "width": width, "vocabulary": names}])[0]
+            answer = model([{"image": seen, "height": height, "width": width, "vocabulary": names,
+                             "output": "labels"}])[0]
     assert answer["labels"].shape == (height, width)
     return {"config": config, "words": words, "height": height, "width": width, "loaded": round(loaded),
             "derived weights": round(before - loaded),

@@ -106,7 +106,7 @@ def vocabulary(count: int) -> Vocabulary:
 def build(method: str, fast: bool) -> nn.Module:
     """Builds a model with the random weights of seed 0."""
     torch.manual_seed(0)
-    return build_model(build_cfg(method, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read", "TEST.OUTPUT", "labels",
+    return build_model(build_cfg(method, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read",
                                           "MODEL.FAST", str(fast)])).eval()  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def measure(method: str, words: list[int], rounds: int) -> Iterator[Row]:
         units, cells, exact, names = [], [], None, vocabulary(count)
         for path, precision, images in _cells(method, count):
             units.append(least_seconds(1, unit))
-            request = [{"image": image, "vocabulary": names}] * images
+            request = [{"image": image, "vocabulary": names, "output": "labels"}] * images
             with autocast(precision):
                 models[path].text_encoder(names, models[path].vocabulary.templates)
                 with MemoryPeak() as peak:

@@ -4,51 +4,58 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from openvocab.checkpoint.rename import rename_state
+from openvocab.checkpoint.rename import original_names, rename_state
 
-PREDICTOR = r"sem_seg_head\.predictor\."
-LAYER = PREDICTOR + r"transformer\.layers\.(\d+)\."
-OURS = r"sem_seg_head.layers.\1."
-TEXT = r"positional_embedding|text_projection|transformer\..*|token_embedding\.weight|ln_final\..*"
+PREDICTOR = "sem_seg_head.predictor."
+CLIP = PREDICTOR + "clip_model."
+TRANSFORMER = PREDICTOR + "transformer."
+LAYER = TRANSFORMER + "layers.{n}."
+OURS = "sem_seg_head.layers.{n}."
+DECODER = "sem_seg_head.decoder."
+MASK = LAYER + "swin_block.block_2.attn_mask"
 
 RULES = (
-    (PREDICTOR + r"clip_model\.(visual\..*|logit_scale)", r"clip.\1"),
-    (PREDICTOR + rf"clip_model\.({TEXT})", r"clip.text.\1"),
-    (PREDICTOR + r"transformer\.conv1\.(.*)", r"sem_seg_head.cost_embedding.\1"),
-    (PREDICTOR + r"transformer\.guidance_projection\.0\.(.*)", r"sem_seg_head.image_guidance.\1"),
-    (PREDICTOR + r"transformer\.text_guidance_projection\.0\.(.*)", r"sem_seg_head.text_guidance.\1"),
-    (LAYER + r"swin_block\.(block_[12])\.mlp\.fc1\.(.*)", OURS + r"spatial.\2.mlp.0.\3"),
-    (LAYER + r"swin_block\.(block_[12])\.mlp\.fc2\.(.*)", OURS + r"spatial.\2.mlp.2.\3"),
-    (LAYER + r"swin_block\.(block_[12]\.(?:norm[12]|attn)\..*|guidance_norm\..*)", OURS + r"spatial.\2"),
-    (LAYER + r"attention\.MLP\.(.*)", OURS + r"classes.mlp.\2"),
-    (LAYER + r"attention\.(padding_tokens|padding_guidance|attention\..*|norm[12]\..*)", OURS + r"classes.\2"),
-    (r"upsample1\.(.*)", r"sem_seg_head.decoder.tap_upsample.0.\1"),
-    (r"upsample2\.(.*)", r"sem_seg_head.decoder.tap_upsample.1.\1"),
-    (PREDICTOR + r"transformer\.decoder_guidance_projection\.([01])\.0\.(.*)",
-     r"sem_seg_head.decoder.guidance_projection.\1.\2"),
-    (PREDICTOR + r"transformer\.decoder1\.up\.(.*)", r"sem_seg_head.decoder.up.0.up.\1"),
-    (PREDICTOR + r"transformer\.decoder2\.up\.(.*)", r"sem_seg_head.decoder.up.1.up.\1"),
-    *((PREDICTOR + rf"transformer\.decoder{stage + 1}\.conv\.double_conv\.{index}\.(.*)",
-       rf"sem_seg_head.decoder.up.{stage}.{ours}.\1")
-      for stage in (0, 1) for index, ours in ((0, "conv1"), (1, "norm1"), (3, "conv2"), (4, "norm2"))),
-    (PREDICTOR + r"transformer\.head\.(.*)", r"sem_seg_head.decoder.head.\1"),
+    (CLIP + "visual.{*}", "clip.visual.{*}"),
+    (CLIP + "logit_scale", "clip.logit_scale"),
+    (CLIP + "{positional_embedding|text_projection}", "clip.text.{positional_embedding|text_projection}"),
+    (CLIP + "{transformer|token_embedding|ln_final}.{*}", "clip.text.{transformer|token_embedding|ln_final}.{*}"),
+    (TRANSFORMER + "conv1.{*}", "sem_seg_head.cost_embedding.{*}"),
+    (TRANSFORMER + "guidance_projection.0.{*}", "sem_seg_head.image_guidance.{*}"),
+    (TRANSFORMER + "text_guidance_projection.0.{*}", "sem_seg_head.text_guidance.{*}"),
+    (LAYER + "swin_block.{block_1|block_2}.mlp.fc1.{*}", OURS + "spatial.{block_1|block_2}.mlp.0.{*}"),
+    (LAYER + "swin_block.{block_1|block_2}.mlp.fc2.{*}", OURS + "spatial.{block_1|block_2}.mlp.2.{*}"),
+    (LAYER + "swin_block.{block_1|block_2}.{norm1|norm2|attn}.{*}",
+     OURS + "spatial.{block_1|block_2}.{norm1|norm2|attn}.{*}"),
+    (LAYER + "swin_block.guidance_norm.{*}", OURS + "spatial.guidance_norm.{*}"),
+    (LAYER + "attention.MLP.{*}", OURS + "classes.mlp.{*}"),
+    (LAYER + "attention.{padding_tokens|padding_guidance}", OURS + "classes.{padding_tokens|padding_guidance}"),
+    (LAYER + "attention.{attention|norm1|norm2}.{*}", OURS + "classes.{attention|norm1|norm2}.{*}"),
+    ("upsample1.{*}", DECODER + "tap_upsample.0.{*}"),
+    ("upsample2.{*}", DECODER + "tap_upsample.1.{*}"),
+    (TRANSFORMER + "decoder_guidance_projection.{0|1}.0.{*}", DECODER + "guidance_projection.{0|1}.{*}"),
+    *((TRANSFORMER + f"decoder{stage + 1}.{theirs}.{{*}}", DECODER + f"up.{stage}.{ours}.{{*}}")
+      for stage in (0, 1)
+      for theirs, ours in (("up", "up"), ("conv.double_conv.0", "conv1"), ("conv.double_conv.1", "norm1"),
+                           ("conv.double_conv.3", "conv2"), ("conv.double_conv.4", "norm2"))),
+    (TRANSFORMER + "head.{*}", DECODER + "head.{*}"),
 )
 
 # Functions of the sizes (the attention masks), of the config (the pixel constants), and embeddings of the training and
 # test words that the original computed at construction and never read.
 IGNORED = (
-    LAYER + r"swin_block\.block_[12]\.attn_mask",
-    PREDICTOR + r"clip_model\.attn_mask",
-    PREDICTOR + r"text_features(?:_test)?",
-    r"(?:clip_)?pixel_(?:mean|std)",
+    LAYER + "swin_block.{block_1|block_2}.attn_mask",
+    CLIP + "attn_mask",
+    PREDICTOR + "{text_features|text_features_test}",
+    "{pixel_mean|pixel_std|clip_pixel_mean|clip_pixel_std}",
 )
 
 
-def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_released(state: Mapping[str, Tensor], keep_unknown: bool = False) -> dict[str, Tensor]:
     """Renames the parameters of a released checkpoint.
 
     Args:
         state: names and tensors, released or our own.
+        keep_unknown: see `openvocab.checkpoint.rename.rename_state`.
 
     Returns:
         Our names; a state without a released name passes unchanged.
@@ -58,7 +65,24 @@ def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     if not any(name.startswith("sem_seg_head.predictor.") for name in state):
         return dict(state)
-    return rename_state(state, RULES, IGNORED, "a released CAT-Seg checkpoint")
+    return rename_state(state, RULES, IGNORED, "a released CAT-Seg checkpoint", keep_unknown)
+
+
+def to_released(state: Mapping[str, Tensor], masks: Mapping[int, Tensor]) -> dict[str, Tensor]:
+    """Writes our parameters under the names of a released checkpoint.
+
+    Args:
+        state: our names and tensors, all of a model.
+        masks: per aggregation layer the attention mask that the original keeps beside the parameters, (n, L, L).
+
+    Returns:
+        Every entry that a released checkpoint has.
+
+    Raises:
+        ValueError: a key that the released model does not have.
+    """
+    released = original_names(state, RULES)
+    return released | {MASK.replace("{n}", str(layer)): mask for layer, mask in masks.items()}
 
 
 def guess_config(state: Mapping[str, Tensor]) -> str | None:

@@ -2,9 +2,18 @@
 
 from fvcore.common.config import CfgNode as CN
 
+from openvocab.config import add_openvocab_config
+
 
 def add_catseg_config(cfg: CN) -> None:
-    """Adds `MODEL.CATSEG` to a Detectron2 config, in place. Defaults are the released ViT-B/16 model."""
+    """Adds all keys that CAT-Seg's configs need to a Detectron2 config, in place; a second time changes nothing.
+
+    Args:
+        cfg: what `detectron2.config.get_cfg()` returns. Defaults of `MODEL.CATSEG` are the released ViT-B/16 model.
+    """
+    add_openvocab_config(cfg)
+    if "CATSEG" in cfg.MODEL:
+        return
     cfg.MODEL.CATSEG = type(cfg)()  # Detectron2's class refuses to merge fvcore's
     cfg.MODEL.CATSEG.TAPS = [3, 7]  # 0-based CLIP blocks whose outputs guide the decoder
     cfg.MODEL.CATSEG.HIDDEN_DIM = 128  # channels of the cost embedding

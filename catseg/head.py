@@ -21,6 +21,7 @@ from catseg.fast_head import FastHead
 from catseg.spatial_aggregation import SpatialAggregation
 from openvocab.interfaces import ClipFeatures, TextFeatures
 from openvocab.kernels.dispatch import IMPLEMENTATIONS
+from openvocab.kernels.window_attention.reference import make_windows
 from openvocab.versions import FromWeights
 from openvocab.vocab.templates import templates
 
@@ -103,6 +104,17 @@ class CATSegHead(nn.Module):
             for _ in range(num_layers))
         self.decoder = Decoder(
             hidden_dim, decoder_dims, tap_dim, decoder_guidance_dims, decoder_guidance_proj_dims, kernels)
+
+    def attention_masks(self) -> dict[int, Tensor]:
+        """Gives what the original keeps beside the parameters: per layer the mask of its shifted windows.
+
+        Returns:
+            For each layer with shifted windows (n, L, L) float32 on the CPU: 0 where two of a window's L tokens see
+            each other, -100 where they do not.
+        """
+        shifted = {number: layer.spatial.block_2.attn for number, layer in enumerate(self.layers)}
+        return {number: make_windows(*self.grid, own.window, own.shift, torch.device("cpu"), torch.float32).mask[:, 0]
+                for number, own in shifted.items() if own.shift}
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:

@@ -8,25 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode, configurable, get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_sem_seg_head
 from torch import Tensor, nn
 
-from catseg.checkpoint import from_released, guess_config
+from catseg.checkpoint import from_released, guess_config, to_released
 from catseg.cost_volume import compute_cost
 from catseg.losses import segmentation_loss
 from catseg.pruning import Pruning, competitive_classes
+from openvocab.augmented_views import AugmentedViews
 from openvocab.clip.build import Clip, build_clip
 from openvocab.clip.fast_image_encoder import FastImageEncoder
 from openvocab.clip.finetune import set_trainable
 from openvocab.clip.image_encoder import check_taps
 from openvocab.clip.text_encoder import TextEncoder
+from openvocab.config_keys import check_model_keys
 from openvocab.interfaces import ClipFeatures, TextFeatures
 from openvocab.kernels.label_map import label_map
 from openvocab.model import OpenVocabularyModel, VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
-from openvocab.windows import make_views, merge_views, pad_to_multiple, resize
+from openvocab.windows import make_views, merge_views, pad_to_multiple, resize, window_origins
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,18 @@ class CATSeg(OpenVocabularyModel):
         size_divisibility: pixels; without sliding window an image is padded to a multiple.
         sliding_window: its sizes, or None to evaluate the whole image at once.
         pruning: approximations of the evaluation.
-        output: "sem_seg" for probabilities, "labels" for label maps.
+        augmentation: views that evaluation averages; their sizes take the place of the sliding window's square.
 
     Raises:
-        ValueError: unknown output, taps that CLIP does not have, or pruning by a global view without windows.
+        ValueError: taps that CLIP does not have, pruning by a global view without windows, or sizes of augmented views
+            that windows do not fit or that change nothing.
     """
 
     @configurable
     def __init__(self, *, clip: Clip, sem_seg_head: nn.Module, taps: Sequence[int], input_size: int,
                  vocabulary: VocabularyOptions, ignore_label: int, ignored_pixels: str, size_divisibility: int,
-                 sliding_window: SlidingWindow | None, pruning: Pruning, output: str):
-        super().__init__(vocabulary, ignore_label, output)
+                 sliding_window: SlidingWindow | None, pruning: Pruning, augmentation: AugmentedViews | None = None):
+        super().__init__(vocabulary, ignore_label, augmentation)
         check_taps(taps, clip.spec)
         self.clip = clip
         self.sem_seg_head = sem_seg_head
@@ -76,6 +79,8 @@ class CATSeg(OpenVocabularyModel):
             raise ValueError(f"PER_PIXEL: got {pruning.per_pixel} without TEST.SLIDING_WINDOW, expected 0: there are "
                              "no windows (MODEL.CATSEG.PRUNING)")
         self.pruning = pruning
+        if augmentation is not None:
+            _check_sizes(augmentation, sliding_window)
         self._fast_visual = FastImageEncoder()
 
     @classmethod
@@ -91,6 +96,7 @@ class CATSeg(OpenVocabularyModel):
         Raises:
             ValueError: sizes that do not fit each other.
         """
+        check_model_keys(cfg, get_cfg())
         # A checkpoint is loaded strictly and holds all of CLIP, so there is nothing to fetch beforehand.
         clip = build_clip(cfg.MODEL.CLIP.NAME, "" if cfg.MODEL.WEIGHTS else cfg.MODEL.CLIP.PRETRAINED)
         set_trainable(clip, cfg.MODEL.CLIP.FINETUNE)
@@ -112,7 +118,7 @@ class CATSeg(OpenVocabularyModel):
             "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
             "sliding_window": SlidingWindow(window.SIZE, window.KERNEL, window.STRIDE) if window.ENABLED else None,
             "pruning": Pruning.from_config(cfg),
-            "output": cfg.TEST.OUTPUT,
+            "augmentation": AugmentedViews.from_config(cfg),
         }
 
     @property
@@ -143,14 +149,14 @@ class CATSeg(OpenVocabularyModel):
         logits = self.sem_seg_head(self.encode_images(views), text)
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
 
-    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
+    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
+                short_side: int | None = None) -> list[Tensor]:
         """Computes probabilities; see `OpenVocabularyModel.predict` for the arguments.
 
         Returns:
-            B maps (T, S, S), or (T, 4H, 4W) without sliding window, float32.
+            B maps (T, S, S), S being `short_side` where it is given, or (T, 4H, 4W) without sliding window, float32.
         """
-        views = [self.make_views(image) for image in images]
+        views = [self.make_views(image, short_side) for image in images]
         count = len(views[0])
         features = self.encode_images(torch.cat([resize(view, (self.input_size, self.input_size)) for view in views]))
         results = {}
@@ -161,12 +167,13 @@ class CATSeg(OpenVocabularyModel):
                 for index in members:
                     own = features.select(slice(index * count, (index + 1) * count))
                     logits, classes = self._pruned_logits(own, text)
-                    maps = self.merge_logits(logits)
+                    maps = self.merge_logits(logits, short_side)
                     results[index] = maps.new_zeros(len(vocabulary), *maps.shape[1:]).index_copy(0, classes, maps)
             else:
                 rows = [index * count + view for index in members for view in range(count)]
                 logits = self.sem_seg_head(features.select(rows), text)
-                results |= zip(members, map(self.merge_logits, logits.split(count)))
+                merged = (self.merge_logits(part, short_side) for part in logits.split(count))
+                results |= zip(members, merged, strict=True)
         return [results[index] for index in range(len(images))]
 
     def predict_labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
@@ -206,11 +213,12 @@ class CATSeg(OpenVocabularyModel):
             return self.clip.visual(views.to(self.clip.visual.proj.dtype), self.taps)
         return self._fast_visual.encode(self.clip.visual, views, self.taps)
 
-    def make_views(self, image: Tensor) -> Tensor:
+    def make_views(self, image: Tensor, size: int | None = None) -> Tensor:
         """Cuts an image into the views of the evaluation protocol.
 
         Args:
             image: (3, h, w), RGB in 0..255.
+            size: pixels; of the square that windows are cut from, instead of the config's.
 
         Returns:
             (V, 3, h', w'), normalised; V = 1 without sliding window.
@@ -219,13 +227,14 @@ class CATSeg(OpenVocabularyModel):
         if self.sliding_window is None:
             return pad_to_multiple(image, self.size_divisibility)[None]
         window = self.sliding_window
-        return make_views(image, window.size, window.kernel, window.stride)
+        return make_views(image, size or window.size, window.kernel, window.stride)
 
-    def merge_logits(self, logits: Tensor) -> Tensor:
+    def merge_logits(self, logits: Tensor, size: int | None = None) -> Tensor:
         """Merges the logits of one image's views.
 
         Args:
             logits: (V, T, 4H, 4W).
+            size: as for `make_views`.
 
         Returns:
             Probabilities (T, S, S), or (T, 4H, 4W) without sliding window, float32.
@@ -234,7 +243,7 @@ class CATSeg(OpenVocabularyModel):
         if self.sliding_window is None:
             return logits[0].sigmoid()
         window = self.sliding_window
-        return merge_views(resize(logits, (window.kernel, window.kernel)).sigmoid(), window.size, window.stride)
+        return merge_views(resize(logits, (window.kernel, window.kernel)).sigmoid(), size or window.size, window.stride)
 
     def _pruned_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor]:
         """Computes the logits of the classes that the views of one image keep: (V, U, 4H, 4W), and (U,) their numbers.
@@ -253,9 +262,13 @@ class CATSeg(OpenVocabularyModel):
         windows = self.sem_seg_head(features.select(slice(-1)), TextFeatures(text.embeddings[classes]))
         return torch.cat([windows, whole[:, best]]), classes
 
-    def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def adapt_state(self, state: dict[str, Tensor], keep_unknown: bool = False) -> dict[str, Tensor]:
         """Renames the parameters of a released checkpoint; our own pass unchanged. See `catseg.checkpoint`."""
-        return from_released(state)
+        return from_released(state, keep_unknown)
+
+    def released_state(self) -> dict[str, Tensor]:
+        """Gives all that a released checkpoint of this model holds, under its names. See `catseg.checkpoint`."""
+        return to_released(self.state_dict(), self.sem_seg_head.attention_masks())
 
     def guess_config(self, state: dict[str, Tensor]) -> str | None:
         """Names the config that a checkpoint belongs to. See `catseg.checkpoint`."""
@@ -263,3 +276,14 @@ class CATSeg(OpenVocabularyModel):
 
     def _normalized(self, image: Tensor) -> Tensor:
         return self.clip.visual.normalize(image.to(self.device))
+
+
+def _check_sizes(augmentation: AugmentedViews, window: SlidingWindow | None) -> None:
+    if window is None and len(augmentation.sizes) > 1:
+        raise ValueError(f"TEST.AUG.MIN_SIZES: got {augmentation.sizes}, expected one size: without "
+                         "TEST.SLIDING_WINDOW every view is resized to MODEL.CLIP.INPUT_SIZE")
+    for size in augmentation.sizes if window else ():
+        try:
+            window_origins(size, window.kernel, window.stride)
+        except ValueError as error:
+            raise ValueError(f"TEST.AUG.MIN_SIZES: got {size}: {error}") from error

@@ -4,49 +4,52 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from openvocab.checkpoint.rename import rename_state
-from openvocab.clip.build import from_open_clip
+from openvocab.checkpoint.rename import matching, original_names, rename_state
+from openvocab.clip.build import from_open_clip, to_open_clip
 
-TEXT = r"positional_embedding|text_projection|transformer\..*|token_embedding\.weight|ln_final\..*"
-MAP = r"pretrained\.act_postprocess"
-UNIT = r"scratch\.refinenet"
+MAP = "pretrained.act_postprocess"
+DECODER = "sem_seg_head.decoder."
 
 RULES = (
-    (rf"clip_pretrained\.({TEXT})", r"text.\1"),
-    (r"pretrained\.model\.((?!norm\.|head\.).*)", r"backbone.vit.\1"),
-    (r"pretrained\.layer1\.([01])\.(.*)", r"backbone.stem.\1.\2"),
-    (r"pretrained\.layer1\.4\.(.*)", r"backbone.stages.0.\1"),
-    *((rf"pretrained\.layer{stage}\.(.*)", rf"backbone.stages.{stage - 1}.\1") for stage in (2, 3, 4)),
-    *((pattern, replacement)
+    ("clip_pretrained.{positional_embedding|text_projection}", "text.{positional_embedding|text_projection}"),
+    ("clip_pretrained.{transformer|token_embedding|ln_final}.{*}", "text.{transformer|token_embedding|ln_final}.{*}"),
+    ("pretrained.model.{*}", "backbone.vit.{*}"),
+    ("pretrained.layer1.{0|1}.{*}", "backbone.stem.{0|1}.{*}"),
+    ("pretrained.layer1.4.{*}", "backbone.stages.0.{*}"),
+    *((f"pretrained.layer{stage}.{{*}}", f"backbone.stages.{stage - 1}.{{*}}") for stage in (2, 3, 4)),
+    *((theirs.replace("LEVEL", str(level)), ours.replace("INDEX", str(level - 1)))
       for level in (1, 2, 3, 4)
-      for pattern, replacement in (
-          (rf"{MAP}{level}\.0\.project\.0\.(.*)", rf"backbone.reassemble.{level - 1}.readout.project.\1"),
-          (rf"{MAP}{level}\.3\.(.*)", rf"backbone.reassemble.{level - 1}.reduce.\1"),
-          (rf"{MAP}{level}\.4\.(.*)", rf"backbone.reassemble.{level - 1}.resample.\1"),
-          (rf"scratch\.layer{level}_rn\.(.*)", rf"sem_seg_head.decoder.reduce.{level - 1}.\1"),
-          (rf"{UNIT}{level}\.out_conv\.(.*)", rf"sem_seg_head.decoder.fusion.{level - 1}.project.\1"),
-          (rf"{UNIT}{level}\.resConfUnit2\.(.*)", rf"sem_seg_head.decoder.fusion.{level - 1}.refine.\1"),
+      for theirs, ours in (
+          (MAP + "LEVEL.0.project.0.{*}", "backbone.reassemble.INDEX.readout.project.{*}"),
+          (MAP + "LEVEL.3.{*}", "backbone.reassemble.INDEX.reduce.{*}"),
+          (MAP + "LEVEL.4.{*}", "backbone.reassemble.INDEX.resample.{*}"),
+          ("scratch.layerLEVEL_rn.{*}", DECODER + "reduce.INDEX.{*}"),
+          ("scratch.refinenetLEVEL.out_conv.{*}", DECODER + "fusion.INDEX.project.{*}"),
+          ("scratch.refinenetLEVEL.resConfUnit2.{*}", DECODER + "fusion.INDEX.refine.{*}"),
       )),
-    *((rf"{UNIT}{level}\.resConfUnit1\.(.*)", rf"sem_seg_head.decoder.fusion.{level - 1}.lateral.\1")
+    *((f"scratch.refinenet{level}.resConfUnit1.{{*}}", DECODER + f"fusion.{level - 1}.lateral.{{*}}")
       for level in (1, 2, 3)),
-    (r"scratch\.head1\.(.*)", r"sem_seg_head.decoder.head.\1"),
-    (r"scratch\.head_block\.depthwise\.depthwise\.(.*)", r"sem_seg_head.regularization.filter.\1"),
+    ("scratch.head1.{*}", DECODER + "head.{*}"),
+    ("scratch.head_block.depthwise.depthwise.{*}", "sem_seg_head.regularization.filter.{*}"),
 )
 
 # CLIP's image tower and temperature, the classifier of the vision transformer and the deepest block's first unit take
 # no part in the function; `auxlayer` and the like belong to the training script around the network.
 IGNORED = (
-    r"clip_pretrained\.(visual\..*|logit_scale|attn_mask|input_resolution|context_length|vocab_size)",
-    r"pretrained\.model\.(norm|head)\..*",
-    rf"{UNIT}4\.resConfUnit1\..*",
+    "clip_pretrained.visual.{*}",
+    "clip_pretrained.{logit_scale|attn_mask|input_resolution|context_length|vocab_size}",
+    "pretrained.model.{norm|head}.{*}",
+    "scratch.refinenet4.resConfUnit1.{*}",
 )
+PREFIX = "net."  # of the training script's files
 
 
-def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_released(state: Mapping[str, Tensor], keep_unknown: bool = False) -> dict[str, Tensor]:
     """Renames the parameters of a released checkpoint.
 
     Args:
         state: names and tensors, released (with or without the prefix "net.") or our own.
+        keep_unknown: see `openvocab.checkpoint.rename.rename_state`.
 
     Returns:
         Our names; a state without a released name passes unchanged.
@@ -54,12 +57,39 @@ def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: a released checkpoint with a key that the released model does not have.
     """
-    plain = {name.removeprefix("net."): value for name, value in state.items()}
+    plain = {name.removeprefix(PREFIX): value for name, value in state.items()}
     if not any(name.startswith("scratch.") for name in plain):
         return dict(state)
-    renamed = rename_state(plain, RULES, IGNORED, "a released LSeg checkpoint")
+    renamed = rename_state(plain, RULES, IGNORED, "a released LSeg checkpoint", keep_unknown)
     text = {name.removeprefix("text."): renamed.pop(name) for name in list(renamed) if name.startswith("text.")}
     return renamed | from_open_clip(text)
+
+
+def to_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Writes our parameters under the names of a released checkpoint, without the prefix "net.".
+
+    Args:
+        state: our names and tensors, all of a model.
+
+    Returns:
+        Every entry of a released checkpoint that takes part in the function; `is_superfluous` knows the others.
+
+    Raises:
+        ValueError: a key that the released model does not have.
+    """
+    text = {name: value for name, value in state.items() if name.startswith("text.")}
+    others = {name: value for name, value in state.items() if name not in text}
+    fused = {f"text.{name}": value for name, value in to_open_clip(text).items()}
+    return original_names(others | fused, RULES)
+
+
+def is_superfluous(name: str) -> bool:
+    """Tells whether an entry of a released checkpoint takes no part in the function.
+
+    Args:
+        name: without the prefix "net.".
+    """
+    return any(matching(template, name) is not None for template in IGNORED)
 
 
 def guess_config(state: Mapping[str, Tensor]) -> str | None:

@@ -2,12 +2,19 @@
 
 from fvcore.common.config import CfgNode as CN
 
+from openvocab.config import add_openvocab_config
+
 
 def add_lseg_config(cfg: CN) -> None:
-    """Adds `MODEL.LSEG` and `TEST.MULTI_SCALE` to a Detectron2 config, in place.
+    """Adds all keys that LSeg's configs need to a Detectron2 config, in place; a second time changes nothing.
 
-    Defaults are the released ViT-L/16 model. The text encoder is that of MODEL.CLIP.
+    Args:
+        cfg: what `detectron2.config.get_cfg()` returns. Defaults of `MODEL.LSEG` are the released ViT-L/16 model; the
+            text encoder is that of `MODEL.CLIP`.
     """
+    add_openvocab_config(cfg)
+    if "LSEG" in cfg.MODEL:
+        return
     node = type(cfg)  # Detectron2's class refuses to merge fvcore's
     cfg.MODEL.LSEG = node()
     cfg.MODEL.LSEG.BACKBONE = "vit_large_patch16_384"  # of timm, "resnet101", or a CLIP whose image tower is taken

@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode, configurable, get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import META_ARCH_REGISTRY, build_sem_seg_head
 from torch import Tensor, nn
 
-from lseg.checkpoint import from_released, guess_config
+from lseg.checkpoint import from_released, guess_config, to_released
 from lseg.fast_stages import FastStages
 from lseg.head import upsample
 from lseg.image_encoder import STRIDE, build_image_encoder
 from lseg.losses import segmentation_loss
 from lseg.multi_scale import MultiScale, multi_scale_scores
 from lseg.pixel_text import normalize_pixels
+from openvocab.augmented_views import AugmentedViews
 from openvocab.clip.build import build_text_encoder
 from openvocab.clip.text_encoder import TextEncoder
+from openvocab.config_keys import check_model_keys
 from openvocab.interfaces import TextFeatures
 from openvocab.model import OpenVocabularyModel, VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
@@ -45,16 +47,25 @@ class LSeg(OpenVocabularyModel):
         input_size: pixels; every image is resized to this square, 0 keeps its size.
         multi_scale: scales and crops of the evaluation, or None for a single view.
         fast: whether evaluation without gradients takes the fast path (`lseg.fast_stages`).
-        output: "sem_seg" for probabilities, "labels" for label maps.
+        augmentation: views that evaluation averages, each with its own size.
+
+    Raises:
+        ValueError: a size that is not a multiple of 32, or augmentation beside several scales or with sizes that change
+            nothing.
     """
 
     @configurable
     def __init__(self, *, backbone: nn.Module, sem_seg_head: nn.Module, text: TextEncoder,
                  vocabulary: VocabularyOptions, ignore_label: int, input_size: int, multi_scale: MultiScale | None,
-                 fast: bool, output: str):
-        super().__init__(vocabulary, ignore_label, output)
+                 fast: bool, augmentation: AugmentedViews | None = None):
+        super().__init__(vocabulary, ignore_label, augmentation)
         if input_size % STRIDE:
             raise ValueError(f"input_size: got {input_size}, expected a multiple of {STRIDE} (MODEL.LSEG.INPUT_SIZE)")
+        if augmentation is not None and multi_scale is not None:
+            raise ValueError("TEST.AUG and TEST.MULTI_SCALE: expected one of them, got both")
+        if augmentation is not None and input_size and len(augmentation.sizes) > 1:
+            raise ValueError(f"TEST.AUG.MIN_SIZES: got {augmentation.sizes}, expected one size: every image is resized "
+                             f"to {input_size} (MODEL.LSEG.INPUT_SIZE)")
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.text = text.requires_grad_(False).eval()
@@ -76,6 +87,7 @@ class LSeg(OpenVocabularyModel):
         Raises:
             ValueError: names, sizes or options that do not fit each other.
         """
+        check_model_keys(cfg, get_cfg())
         # A checkpoint is loaded strictly and holds all of the model, so there is nothing to fetch beforehand.
         fetch = not cfg.MODEL.WEIGHTS
         own, scale = cfg.MODEL.LSEG, cfg.TEST.MULTI_SCALE
@@ -94,7 +106,7 @@ class LSeg(OpenVocabularyModel):
             "input_size": own.INPUT_SIZE,
             "multi_scale": multi_scale,
             "fast": cfg.MODEL.FAST,
-            "output": cfg.TEST.OUTPUT,
+            "augmentation": AugmentedViews.from_config(cfg),
         }
 
     @property
@@ -185,8 +197,8 @@ class LSeg(OpenVocabularyModel):
                   for *pair, label in zip(pixels, vocabularies, labels)]
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label)}
 
-    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
+    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
+                short_side: int | None = None) -> list[Tensor]:
         """Computes probabilities; see `OpenVocabularyModel.predict` for the arguments.
 
         Returns:
@@ -218,9 +230,13 @@ class LSeg(OpenVocabularyModel):
                 resize(upsample(part)[None], size)[0] for part in maps.split(WORDS_PER_CHUNK)))
         return answers
 
-    def adapt_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def adapt_state(self, state: dict[str, Tensor], keep_unknown: bool = False) -> dict[str, Tensor]:
         """Renames the parameters of a released checkpoint; our own pass unchanged. See `lseg.checkpoint`."""
-        return from_released(state)
+        return from_released(state, keep_unknown)
+
+    def released_state(self) -> dict[str, Tensor]:
+        """Gives what takes part of a released checkpoint, under its names. See `lseg.checkpoint.to_released`."""
+        return to_released(self.state_dict())
 
     def guess_config(self, state: dict[str, Tensor]) -> str | None:
         """Names the config that a checkpoint belongs to. See `lseg.checkpoint`."""

@@ -4,11 +4,13 @@ from fvcore.common.config import CfgNode as CN
 
 
 def add_openvocab_config(cfg: CN) -> None:
-    """Adds the shared keys to a Detectron2 config, in place.
+    """Adds the shared keys to a Detectron2 config, in place; a second time changes nothing.
 
     Args:
         cfg: what `detectron2.config.get_cfg()` returns.
     """
+    if "CLIP" in cfg.MODEL:
+        return
     node = type(cfg)  # Detectron2 refuses to merge into nodes of fvcore's class
     cfg.MODEL.CLIP = node()
     cfg.MODEL.CLIP.NAME = "ViT-B-16-quickgelu"  # of open_clip, or the stem of a file in openvocab/clip/configs
@@ -45,7 +47,6 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.TEST.SLIDING_WINDOW.SIZE = 640  # pixels; the square that the windows are cut from
     cfg.TEST.SLIDING_WINDOW.KERNEL = 384  # pixels; side of a window, and of the global view
     cfg.TEST.SLIDING_WINDOW.STRIDE = 256  # pixels
-    cfg.TEST.OUTPUT = "sem_seg"  # "sem_seg": (T, h, w) probabilities; "labels": (h, w) class indices
     cfg.TEST.ORACLE_GRID = 0  # side of a grid; > 0 reports the mIoU that true labels averaged to this grid would reach
 
     # Datasets of one's own: {NAME, IMAGES, LABELS, WORDS, IGNORE_LABEL (default 255)} each, see datasets/README.md.

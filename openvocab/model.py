@@ -11,6 +11,8 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from openvocab.augmented_views import AugmentedViews, best_per_class
+from openvocab.checkpoint.complete import require_complete
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.devices import exact_float32, to_device
 from openvocab.vocab.sampling import sample_vocabulary
@@ -58,23 +60,22 @@ class VocabularyOptions:
 class OpenVocabularyModel(nn.Module):
     """Base of the methods: a subclass computes losses from checked labels, and probabilities for one vocabulary.
 
+    `load_state_dict` takes whole state dicts only, whatever `strict` says: released ones, packed ones and our own. See
+    `openvocab.checkpoint.complete`.
+
     Args:
         vocabulary: default words and how words are used.
         ignore_label: of pixels without a class.
-        output: "sem_seg" for probabilities, "labels" for label maps.
-
-    Raises:
-        ValueError: unknown output.
+        augmentation: views that evaluation averages, or None for a single one.
     """
 
-    def __init__(self, vocabulary: VocabularyOptions, ignore_label: int, output: str):
+    def __init__(self, vocabulary: VocabularyOptions, ignore_label: int, augmentation: AugmentedViews | None = None):
         super().__init__()
-        if output not in OUTPUTS:
-            raise ValueError(f"output: got {output!r}, expected one of {OUTPUTS} (TEST.OUTPUT)")
         exact_float32()
+        require_complete(self)
         self.vocabulary = vocabulary
         self.ignore_label = ignore_label
-        self.output = output
+        self.augmentation = augmentation
 
     @property
     def device(self) -> torch.device:
@@ -100,14 +101,15 @@ class OpenVocabularyModel(nn.Module):
         """
         raise NotImplementedError
 
-    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
+    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
+                short_side: int | None = None) -> list[Tensor]:
         """Computes the probabilities of every word.
 
         Args:
             images: B of (3, h, w), RGB in 0..255.
             sizes: height and width wanted, for each image.
             vocabularies: for each image.
+            short_side: pixels; that images were resized to for test-time augmentation, or None.
 
         Returns:
             B maps (T, h', w') that a bilinear resize brings to the wanted size.
@@ -156,12 +158,12 @@ class OpenVocabularyModel(nn.Module):
         Args:
             batched_inputs: B dicts with "image" (3, h, w), RGB in 0..255, uint8 or floating point; optional "height"
                 and "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words;
-                in training "sem_seg" (h, w) int64; optional "output", which takes the place of the config's.
+                in training "sem_seg" (h, w) int64; optional "output": "labels" asks for label maps.
 
         Returns:
-            In training {"loss_sem_seg": scalar}. In evaluation one dict per image: "sem_seg" (T, height, width)
-            probabilities in 0..1, or "labels" (height, width) int64 class indices and "scores" (height, width)
-            probabilities of the chosen channel. Both float32.
+            In training {"loss_sem_seg": scalar}. In evaluation one dict per image: "sem_seg" (classes, height, width)
+            probabilities in 0..1, of several words of one class the largest; or, where asked for, "labels" (height,
+            width) int64 class indices and "scores" (height, width) probabilities of the chosen word. Both float32.
 
         Raises:
             ValueError: an input of another shape, no vocabulary, labels that no word stands for, or what the method
@@ -173,14 +175,31 @@ class OpenVocabularyModel(nn.Module):
             return self.losses(images, *self._targets(batched_inputs, vocabularies))
         sizes = [(item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
                  for item, image in zip(batched_inputs, images)]
-        outputs = {item.get("output", self.output) for item in batched_inputs}
+        outputs = {item.get("output", "sem_seg") for item in batched_inputs}
         if len(outputs) != 1 or not outputs <= set(OUTPUTS):
             raise ValueError(f"output: got {sorted(outputs)} in one batch, expected one of {OUTPUTS}")
         if outputs == {"labels"}:
-            found = self.predict_labels(images, sizes, vocabularies)
-            return [_labelled(*triple) for triple in zip(found, vocabularies, strict=True)]
-        maps = self.predict(images, sizes, vocabularies)
-        return [{"sem_seg": resize(part[None], size)[0]} for part, size in zip(maps, sizes, strict=True)]
+            found = self._labels(images, sizes, vocabularies)
+            return [_labelled(*pair) for pair in zip(found, vocabularies, strict=True)]
+        maps = self._probabilities(images, sizes, vocabularies)
+        return [{"sem_seg": best_per_class(part, vocabulary.channel_to_class, len(vocabulary.names))}
+                for part, vocabulary in zip(maps, vocabularies, strict=True)]
+
+    def _labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
+                vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
+        if self.augmentation is None:
+            return self.predict_labels(images, sizes, vocabularies)
+        maps = self._probabilities(images, sizes, vocabularies)
+        return [best_channel(part, size) for part, size in zip(maps, sizes, strict=True)]
+
+    def _probabilities(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
+                       vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
+        if self.augmentation is None:
+            maps = self.predict(images, sizes, vocabularies)
+            return [resize(part[None], size)[0] for part, size in zip(maps, sizes, strict=True)]
+        return [self.augmentation.mean(image, size, lambda view, short_side, size=size, words=words:
+                                       self.predict([view], [size], [words], short_side)[0])
+                for image, size, words in zip(images, sizes, vocabularies, strict=True)]
 
     def _vocabulary_of(self, item: dict[str, Any]) -> Vocabulary:
         if item.get("vocabulary") is not None:

@@ -11,17 +11,20 @@ from typing import NamedTuple
 
 import pytest
 
+from openvocab.methods import METHODS
+
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("openvocab", "catseg", "lseg")
+PACKAGES = ("openvocab", *METHODS.values())
 ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
 
 # From the bottom to the top; a module may import from its own layer and from those below it. The longest prefix counts.
 LAYERS = {
     "bottom": ("openvocab.config", "openvocab.interfaces", "openvocab.vocab", "openvocab.kernels", "openvocab.assets",
                "openvocab.preflight", "openvocab.files", "openvocab.console", "openvocab.versions", "openvocab.devices",
-               "openvocab.windows", "openvocab.checkpoint.rename"),
-    "clip": ("openvocab.clip", "openvocab.kernels.label_map", "openvocab.model"),
-    "methods": ("catseg", "lseg"),
+               "openvocab.windows", "openvocab.methods", "openvocab.config_keys", "openvocab.augmented_views",
+               "openvocab.checkpoint.rename", "openvocab.checkpoint.partially"),
+    "clip": ("openvocab.clip", "openvocab.checkpoint.complete", "openvocab.kernels.label_map", "openvocab.model"),
+    "methods": tuple(METHODS.values()),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
                    "openvocab.inference"),
 }  # fmt: skip
@@ -37,7 +40,7 @@ THIRD_PARTY = {
 # These need none at all: they are used before anything is installed, or where torch must not be loaded.
 STANDARD_LIBRARY_ONLY = (
     "openvocab.vocab.vocabulary", "openvocab.vocab.templates", "openvocab.preflight", "openvocab.assets",
-    "openvocab.files", "openvocab.console",
+    "openvocab.files", "openvocab.console", "openvocab.methods",
 )  # fmt: skip
 EMPTY_CONTAINER = re.compile(r"\[\]|\{\}|(set|dict|list|defaultdict|OrderedDict|Counter)\(\w*\)")
 
@@ -131,18 +134,19 @@ def test_arrows_point_down():
 
 
 def test_methods_do_not_know_each_other():
-    assert not [item for item in project_imports("catseg") if below(item.target, "lseg")]
-    assert not [item for item in project_imports("lseg") if below(item.target, "catseg")]
+    for method in METHODS.values():
+        others = [name for name in METHODS.values() if name != method]
+        assert not [item for item in project_imports(method) if below(item.target, *others)]
 
 
 def test_shared_code_knows_the_methods_by_one_table():
-    assert not [item for item in project_imports("openvocab") if below(item.target, "catseg", "lseg")]
-    named = set()
+    assert not [item for item in project_imports("openvocab") if below(item.target, *METHODS.values())]
+    named, methods = set(), rf"({'|'.join(METHODS.values())})(\.\w+)*"
     for path in files("openvocab"):
         for node in ast.walk(parse(path)):
-            if isinstance(node, ast.Constant) and re.fullmatch(r"(catseg|lseg)(\.\w+)*", str(node.value)):
+            if isinstance(node, ast.Constant) and re.fullmatch(methods, str(node.value)):
                 named.add(module_name(path))
-    assert named <= {"openvocab.engine.setup"}
+    assert named == {"openvocab.methods"}
 
 
 def test_a_layer_uses_only_its_libraries():

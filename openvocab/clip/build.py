@@ -147,6 +147,28 @@ def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def to_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Renames back and fuses the attention projections; the reverse of `from_open_clip`.
+
+    Args:
+        state: names and tensors of `Clip`, or of its text tower with the prefix "text.".
+
+    Returns:
+        Names and tensors of `open_clip.CLIP`.
+    """
+    renamed = {}
+    for name, value in state.items():
+        target = name.removeprefix("text.")
+        if target.endswith((".k_proj_weight", ".v_proj_weight")):
+            continue
+        if target.endswith(".q_proj_weight"):
+            stem = name.removesuffix("q_proj_weight")
+            value = torch.cat([state[f"{stem}{letter}_proj_weight"] for letter in "qkv"])
+            target = target.removesuffix("q_proj_weight") + "in_proj_weight"
+        renamed[target] = value
+    return renamed
+
+
 def _load(module: nn.Module, state: Mapping[str, Tensor], name: str, pretrained: str) -> None:
     try:
         module.load_state_dict(state)

@@ -68,12 +68,12 @@ def read_content(path: Path) -> object:
     return _read_safetensors(path) if head[8:9] == b"{" else _read_torch(path)
 
 
-def state_of(content: object, path: Path) -> dict[str, Tensor]:
+def state_of(content: object, path: str | Path) -> dict[str, Tensor]:
     """Finds the state dict in what a file holds; see `read_state`.
 
     Args:
         content: from `read_content`.
-        path: for messages.
+        path: for messages; or what else it is.
 
     Returns:
         Names and tensors, without what wrappers have put in front of the names.
@@ -116,7 +116,7 @@ def refuse_text(path: Path) -> bytes:
     return head
 
 
-def _state_in(content: object, path: Path) -> Mapping[str, Tensor]:
+def _state_in(content: object, path: str | Path) -> Mapping[str, Tensor]:
     """Finds the state dict in what a file holds."""
     while isinstance(content, Mapping) and not _is_state(content):
         found = [key for key in PLACES if isinstance(content.get(key), Mapping) and content[key]]

@@ -157,9 +157,12 @@ class SemSegTestMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "SemSegTestMapper":
-        """Reads INPUT.MIN_SIZE_TEST, MAX_SIZE_TEST and SQUARE_SIZE."""
+        """Reads INPUT.MIN_SIZE_TEST (not where TEST.AUG has sizes of its own), MAX_SIZE_TEST and SQUARE_SIZE."""
         return cls(
-            short_side=cfg.INPUT.MIN_SIZE_TEST, max_side=cfg.INPUT.MAX_SIZE_TEST, square=cfg.INPUT.SQUARE_SIZE)
+            short_side=0 if cfg.TEST.AUG.ENABLED else cfg.INPUT.MIN_SIZE_TEST,
+            max_side=cfg.INPUT.MAX_SIZE_TEST,
+            square=cfg.INPUT.SQUARE_SIZE,
+        )
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Maps one sample.

@@ -69,19 +69,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
         return content
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
-        state, wanted = checkpoint.pop("model"), self.model.state_dict()
-        for name in wanted.keys() & state.keys():
-            if wanted[name].shape != state[name].shape:
-                raise ValueError(
-                    f"checkpoint: {name} has shape {tuple(state[name].shape)}, expected {tuple(wanted[name].shape)}"
-                )
-        missing, unexpected = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
-        if missing or unexpected:
-            raise ValueError(
-                f"checkpoint: {len(missing)} parameters missing ({', '.join(missing[:3])}), "
-                f"{len(unexpected)} unexpected ({', '.join(unexpected[:3])}); it belongs to another model"
-            )
-        self.model.load_state_dict(state)
+        self.model.load_state_dict(checkpoint.pop("model"))  # which takes it whole or raises
 
 
 def _save(data: dict[str, Any], file: BinaryIO) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from detectron2.utils import comm
 
-from openvocab.engine.setup import METHODS
+from openvocab.methods import METHODS
 
 OWN_PACKAGES = ("openvocab", *METHODS.values())
 

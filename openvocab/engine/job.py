@@ -10,8 +10,8 @@ from detectron2.utils.logger import setup_logger
 
 from openvocab.engine.errors import failing_together
 from openvocab.engine.folder import CONFIG_MARK, config_path
-from openvocab.engine.setup import METHODS
 from openvocab.files import write_atomically
+from openvocab.methods import METHODS
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ def setup_job(cfg: CfgNode, command_line: str = "", *, training: bool = False, r
     if path is not None:
         write_atomically(path, f"{CONFIG_MARK}\n{cfg.dump()}".encode())
         logger.info("full config written to %s", path)
+    if training:
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK  # as Detectron2's own set-up does
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
 
 

@@ -1,10 +1,10 @@
 """From a config file to a model: compose the config, find the method, build."""
 
-import difflib
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+import importlib.util
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -13,10 +13,13 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling import build_model as build_registered_model
 from torch import nn
 
+from openvocab.checkpoint.complete import require_complete
 from openvocab.config import add_openvocab_config
+from openvocab.config_keys import Successor, dotted_keys, refuse_foreign_keys, refuse_unknown_keys, unread_keys
+from openvocab.methods import METHODS
+from openvocab.model import OpenVocabularyModel
 
-METHODS: Mapping[str, str] = MappingProxyType({"CATSeg": "catseg", "LSeg": "lseg"})
-"""META_ARCHITECTURE -> module that registers it; `<module>.config` holds `add_<module>_config`."""
+logger = logging.getLogger(__name__)
 
 
 def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
@@ -27,26 +30,35 @@ def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode
         overrides: flat "KEY", "VALUE" pairs, as on the command line.
 
     Returns:
-        The config, not frozen.
+        The config, not frozen. Keys of Detectron2's that nothing here reads keep their defaults; a warning names them.
 
     Raises:
-        ValueError: no such config, an unknown key (with the nearest known one), a value of the wrong type, an odd
-            number of overrides, or a META_ARCHITECTURE that nobody knows.
+        ValueError: no such config, an unknown key (with the nearest known one), keys of the original program (with what
+            to write here), a value of the wrong type, an odd number of overrides, or a META_ARCHITECTURE that nobody
+            knows.
 
     Example:
         >>> cfg = build_cfg("catseg_b", ["MODEL.DEVICE", "cpu"])
     """
     path = _find_config(config_file)
     loaded = _load_yaml(path)
+    if len(overrides) % 2:
+        raise ValueError(f"overrides: got {len(overrides)} words ({' '.join(overrides)}), expected KEY VALUE pairs")
+    pairs = dict(zip(overrides[0::2], overrides[1::2], strict=True))
+    method = _meta_architecture(loaded, pairs, path)
     cfg = get_cfg()
     add_openvocab_config(cfg)
-    _add_method_config(cfg, _meta_architecture(loaded, overrides, path))
-    _reject_unknown_keys(loaded, cfg, str(path))
+    _add_method_config(cfg, method)
+    known, original = dict(dotted_keys(cfg)), _original_keys(method)
+    for values, where in ((dict(dotted_keys(loaded)), str(path)), (pairs, "overrides")):
+        refuse_foreign_keys(values, known, original, where)
+        refuse_unknown_keys(values, known, where)
     try:
         cfg.merge_from_other_cfg(CfgNode(loaded))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    _apply_overrides(cfg, overrides)
+    _apply_overrides(cfg, pairs)
+    _reset_unread_keys(cfg, path)
     return cfg
 
 
@@ -57,13 +69,17 @@ def build_model(cfg: CfgNode) -> nn.Module:
         cfg: a config from `build_cfg`.
 
     Returns:
-        The model, in training mode, with `requires_grad` set as the config asks; no weights loaded.
+        The model, in training mode, with `requires_grad` set as the config asks; no weights loaded. Its
+        `load_state_dict` takes whole state dicts only.
 
     Raises:
         ValueError: unknown META_ARCHITECTURE.
     """
     import_method(cfg.MODEL.META_ARCHITECTURE)
-    return build_registered_model(cfg)
+    model = build_registered_model(cfg)
+    if not isinstance(model, OpenVocabularyModel):  # which does so itself, for those who build it by Detectron2
+        require_complete(model)
+    return model
 
 
 def import_method(meta_architecture: str) -> None:
@@ -104,8 +120,7 @@ def _load_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def _meta_architecture(loaded: Mapping[str, Any], overrides: Sequence[str], path: Path) -> str:
-    pairs = dict(zip(overrides[0::2], overrides[1::2], strict=False))
+def _meta_architecture(loaded: Mapping[str, Any], pairs: Mapping[str, str], path: Path) -> str:
     name = pairs.get("MODEL.META_ARCHITECTURE") or (loaded.get("MODEL") or {}).get("META_ARCHITECTURE")
     if not name:
         raise ValueError(f"{path}: MODEL.META_ARCHITECTURE is not set, expected one of {sorted(METHODS)}")
@@ -120,34 +135,24 @@ def _add_method_config(cfg: CfgNode, meta_architecture: str) -> None:
     getattr(importlib.import_module(f"{name}.config"), f"add_{name}_config")(cfg)
 
 
-def _dotted_keys(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in node.items():
-        yield prefix + key
-        if isinstance(value, Mapping):
-            yield from _dotted_keys(value, f"{prefix}{key}.")
+def _original_keys(meta_architecture: str) -> Mapping[str, Successor]:
+    """What a method's folder says of the keys that its original program has; most methods say nothing."""
+    module = f"{METHODS.get(meta_architecture)}.original_keys"
+    if meta_architecture not in METHODS or importlib.util.find_spec(module) is None:
+        return {}
+    return importlib.import_module(module).ORIGINAL_KEYS
 
 
-def _unknown_key(key: str, cfg: CfgNode, where: str) -> ValueError:
-    near = difflib.get_close_matches(key, list(_dotted_keys(cfg)), n=1)
-    hint = f", did you mean {near[0]}?" if near else ""
-    return ValueError(f"{where}: unknown config key {key}{hint}")
-
-
-def _reject_unknown_keys(loaded: Mapping[str, Any], cfg: CfgNode, where: str) -> None:
-    known = set(_dotted_keys(cfg))
-    for key in _dotted_keys(loaded):
-        if key not in known:
-            raise _unknown_key(key, cfg, where)
-
-
-def _apply_overrides(cfg: CfgNode, overrides: Sequence[str]) -> None:
-    if len(overrides) % 2:
-        raise ValueError(f"overrides: got {len(overrides)} words ({' '.join(overrides)}), expected KEY VALUE pairs")
-    known = set(_dotted_keys(cfg))
-    for key, value in zip(overrides[0::2], overrides[1::2], strict=True):
-        if key not in known:
-            raise _unknown_key(key, cfg, "overrides")
+def _apply_overrides(cfg: CfgNode, pairs: Mapping[str, str]) -> None:
+    for key, value in pairs.items():
         try:
             cfg.merge_from_list([key, value])
         except (ValueError, AttributeError) as error:  # yacs: AttributeError where a whole section gets a value
             raise ValueError(f"overrides: {key} cannot take {value!r}: {error}") from error
+
+
+def _reset_unread_keys(cfg: CfgNode, path: Path) -> None:
+    unread = unread_keys(cfg, get_cfg())
+    if unread:
+        logger.warning("%s: nothing here reads %s: left out", path, ", ".join(unread))
+        cfg.merge_from_list([part for pair in unread.items() for part in pair])

@@ -156,7 +156,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> PixelCounter:
 
 def _count(model: nn.Module, batch: list[dict[str, Any]], evaluator: PixelCounter) -> None:
     """A function of its own, so that nothing holds an image's output when the next one is computed."""
-    evaluator.process(batch, model(batch))
+    evaluator.process(batch, model([item | {"output": "labels"} for item in batch]))
 
 
 def _log_progress(name: str, start: int, done: int, total: int, seconds: float) -> None:

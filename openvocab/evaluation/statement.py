@@ -38,6 +38,14 @@ def describe_model(cfg: CfgNode) -> dict[str, Any]:
         pruning = cfg.MODEL.CATSEG.PRUNING
         if pruning.PER_TOKEN or pruning.PER_PIXEL:
             statement["approximation"] = f"pruning per token {pruning.PER_TOKEN}, per pixel {pruning.PER_PIXEL}"
+    if cfg.TEST.AUG.ENABLED:
+        own = cfg.TEST.AUG
+        statement["image"] = statement["image"] if square else "its own size"
+        statement["test_time_augmentation"] = {
+            "short_sides": list(own.MIN_SIZES), "long_side": own.MAX_SIZE, "mirrored": own.FLIP,
+            "mean_of": "probabilities"}
+        if window.ENABLED:
+            statement["sliding_window"] = f"{window.KERNEL} of each short side, stride {window.STRIDE}"
     if "MULTI_SCALE" in cfg.TEST and cfg.TEST.MULTI_SCALE.ENABLED:  # a key of LSeg
         statement["multi_scale"] = dict(cfg.TEST.MULTI_SCALE)
     return statement

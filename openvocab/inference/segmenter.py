@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ class Segmenter:
                 [{"sem_seg": (T, height, width)}], the probabilities of each word, and for "labels" the best class per
                 pixel and its score; see `openvocab.model.OpenVocabularyModel`. Has an attribute `device`. Put into
                 evaluation mode here.
-            cfg: the config it was built from; `TEST.OUTPUT` must be "sem_seg".
+            cfg: the config it was built from.
             name: of the model, for reports.
             weights: the file its parameters came from, for reports.
             dtype: "float32", "bfloat16" or "float16" (the latter two by autocast). Where the device can only emulate
@@ -67,11 +68,9 @@ class Segmenter:
             trained: what the file of the parameters says of the words that training has shown.
 
         Raises:
-            ValueError: another dtype, rule or `TEST.OUTPUT`.
+            ValueError: another dtype or rule.
         """
         check_precision(dtype)
-        if cfg.TEST.OUTPUT != "sem_seg":
-            raise ValueError(f"cfg: expected TEST.OUTPUT 'sem_seg', got {cfg.TEST.OUTPUT!r}")
         self.model = model.eval()
         self.cfg = cfg
         self.name = name
@@ -137,7 +136,6 @@ class Segmenter:
         refuse_text(file)
         cfg.MODEL.DEVICE = str(chosen)
         cfg.MODEL.WEIGHTS = str(file)  # it holds the whole model, so nothing is fetched for its parts
-        cfg.TEST.OUTPUT = "sem_seg"
         model = build_model(cfg)
         trained = load_weights(model, str(file))
         if trained and trained.templates and "MODEL.VOCABULARY.TEMPLATES" not in overrides[::2]:
@@ -211,6 +209,8 @@ class Segmenter:
             ValueError: as in the call; also if T x h x w floats do not fit into memory.
         """
         _, asked = self._asked(words, synonyms=synonyms)
+        mains = tuple(entry[0] for entry in asked.entries)
+        asked = replace(asked, names=mains, channel_to_class=None)  # every word, also of those that share a class
         pixels = read_image(image)
         height, width = pixels.shape[:2]
         count = len(asked)
@@ -330,6 +330,9 @@ class Segmenter:
         """
         window = self.cfg.TEST.SLIDING_WINDOW
         what = f"words: {count} words"
+        if self.cfg.TEST.AUG.ENABLED:  # views of several sizes have no size in common but the picture's
+            require(4 * count * 3 * max(height * width, max(self.cfg.TEST.AUG.MIN_SIZES) ** 2), self.device, what)
+            return height, width
         if window.ENABLED:
             square = window.SIZE * window.SIZE
             require(4 * count * (2 * square + 5 * window.KERNEL**2), self.device, what)
@@ -343,7 +346,7 @@ class Segmenter:
         """Resizes as the evaluation does (short side INPUT.MIN_SIZE_TEST, antialiased): both see the same picture."""
         height, width = pixels.shape[:2]
         short, long = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
-        if short == 0:
+        if short == 0 or self.cfg.TEST.AUG.ENABLED:  # which has sizes of its own
             return pixels.copy()
         scale = min(short / min(height, width), long / max(height, width))
         size = max(1, int(scale * width + 0.5)), max(1, int(scale * height + 0.5))

@@ -149,7 +149,6 @@ def readme_example(repository) -> tuple[str, list[list[str]]]:
     return config, [command[2:] for command in commands]
 
 
-SHORT = TINY_TRAINING + "TEST: {OUTPUT: labels}\n"
 
 
 @pytest.mark.parametrize("tiny", [TINY_CATSEG, TINY_LSEG], ids=["catseg", "lseg"])
@@ -157,7 +156,7 @@ def test_the_example_of_the_readme(tiny, repository, tmp_path, monkeypatch, capf
     """As it stands there, but for a tiny model, a CPU, and two iterations."""
     monkeypatch.chdir(tmp_path)
     config, (training, evaluation, by_keys) = readme_example(repository)
-    (tmp_path / "tiny.yaml").write_text(tiny + SHORT)
+    (tmp_path / "tiny.yaml").write_text(tiny + TINY_TRAINING)
     (tmp_path / "birds.yaml").write_text(config.replace("configs/catseg_b.yaml", "tiny.yaml"))
     for part in ("train", "test"):
         write_folders(tmp_path / "birds" / part)

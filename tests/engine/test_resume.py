@@ -85,7 +85,7 @@ def test_resume_refuses_another_model(toys, tmp_path):
     content = torch.load(path, weights_only=True)
     content["model"]["head.weight"] = torch.zeros(5, 4, 1, 1)
     torch.save(content, path)
-    with pytest.raises(ValueError, match=r"head.weight has shape \(5, 4, 1, 1\), expected \(3, 4, 1, 1\)"):
+    with pytest.raises(ValueError, match=r"head.weight: got shape \(5, 4, 1, 1\), expected \(3, 4, 1, 1\)"):
         trainer.resume_or_load(resume=True)
 
 

@@ -45,7 +45,7 @@ def model(name, device, scratch):
     """The model with golden weights, saved as a released file and loaded by `load_weights`."""
     path = scratch / f"{name}.pth"
     torch.save({"model": golden_state(FOLDER / f"catseg_{name}_state_dict.json")}, path)
-    overrides = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path), "TEST.OUTPUT", "sem_seg"]
+    overrides = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]
     with uninitialized():
         model = build_model(build_cfg(CONFIGS[name], overrides))
     load_weights(model, path)

@@ -91,7 +91,7 @@ def test_any_number_of_words(tiny, count):
 def test_labels_and_scores(tiny):
     item = {"image": image(), "vocabulary": WORDS}
     probabilities = answer(tiny(), item)[0]["sem_seg"]
-    got = answer(tiny(TEST__OUTPUT="labels"), item)[0]
+    got = answer(tiny(), item | {"output": "labels"})[0]
     assert torch.equal(got["labels"], probabilities.argmax(dim=0))
     close(got["scores"], probabilities.amax(dim=0))
 
@@ -148,7 +148,6 @@ def test_words_are_encoded_once(tiny, monkeypatch):
         ({"MODEL__LSEG__REGULARIZATION": "deep"}, "MODEL.LSEG.REGULARIZATION"),
         ({"MODEL__LSEG__BLOCK_DEPTH": 1}, "MODEL.LSEG.BLOCK_DEPTH"),
         ({"MODEL__LSEG__ACTIVATION": "gelu"}, "MODEL.LSEG.ACTIVATION"),
-        ({"TEST__OUTPUT": "masks"}, "TEST.OUTPUT"),
         ({"TEST__MULTI_SCALE__ENABLED": True, "TEST__MULTI_SCALE__STRIDE": 481}, "TEST.MULTI_SCALE"),
     ],
 )
