@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.checkpoint import DetectionCheckpointer
 
 from catseg.checkpoint import RULES
 from openvocab.checkpoint.load import load_weights
@@ -19,6 +20,7 @@ from openvocab.testing import (
     golden_image,
     golden_labels,
     golden_state,
+    golden_tensor,
     large_vocabulary,
     relative_error,
     uninitialized,
@@ -42,13 +44,16 @@ slow_for_large = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def model(name, device, scratch):
-    """The model with golden weights, saved as a released file and loaded by `load_weights`."""
+    """The model with golden weights, saved as a released file and loaded by Detectron2 (B) or `load_weights` (L)."""
     path = scratch / f"{name}.pth"
     torch.save({"model": golden_state(FOLDER / f"catseg_{name}_state_dict.json")}, path)
     overrides = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]
     with uninitialized():
         model = build_model(build_cfg(CONFIGS[name], overrides))
-    load_weights(model, path)
+    if name == "vitb":
+        DetectionCheckpointer(model).load(str(path))
+    else:
+        load_weights(model, path)
     path.unlink()
     return model.eval()
 
@@ -93,6 +98,17 @@ def assert_golden(got, want):
 @both
 def test_every_entry_is_known(name, golden):
     assert set(golden) == ENTRIES
+
+
+@pytest.mark.parametrize("name", ["vitb"], scope="module")
+def test_back_under_the_original_names(name, model):
+    manifest = json.loads((FOLDER / f"catseg_{name}_state_dict.json").read_text())
+    state = model.released_state()
+    assert state.keys() == manifest.keys()
+    for key, value in state.items():
+        assert [str(value.dtype).removeprefix("torch."), list(value.shape)] == manifest[key]
+        if not key.endswith("attn_mask"):
+            assert torch.equal(value.cpu(), golden_tensor(key, value.shape)), key
 
 
 @both

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.checkpoint import DetectionCheckpointer
 from kinks import Kinks
 
+from lseg.checkpoint import is_superfluous
 from lseg.losses import segmentation_loss
 from lseg.spatial_regularization import SpatialRegularization
 from openvocab.checkpoint.load import load_weights
@@ -43,14 +45,19 @@ large = [pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def model(request, device, scratch):
-    """The model with golden weights, saved as Lightning saves it and loaded by `load_weights`."""
+    """The model with golden weights, as Lightning saves them and loaded by `load_weights`, or all by Detectron2 (B)."""
     name = request.param
     path = scratch / f"{name}.ckpt"
     state = golden_state(FOLDER / f"lseg_{name}_state_dict.json")
-    torch.save({"state_dict": {f"net.{key}": value for key, value in state.items()}, "epoch": 3}, path)
+    by_detectron2 = name == "vitb32"
+    released = {"state_dict": {f"net.{key}": value for key, value in state.items()}, "epoch": 3}
+    torch.save({"model": state} if by_detectron2 else released, path)
     with uninitialized():
         model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]))
-    load_weights(model, path)
+    if by_detectron2:
+        DetectionCheckpointer(model).load(str(path))
+    else:
+        load_weights(model, path)
     path.unlink()
     return model.eval()
 
@@ -122,6 +129,15 @@ class TestViTL16:
 class TestViTB32:
     def test_logits(self, model):
         check(logits(model, golden_image(384, 480, 6))[:, ::4, ::4], "vitb32_logits", "lseg_vitb32.npz")
+
+    def test_back_under_the_original_names(self, model):
+        manifest = json.loads((FOLDER / "lseg_vitb32_state_dict.json").read_text())
+        state = model.released_state()
+        assert {name for name in manifest if not is_superfluous(name)} == state.keys()
+        for name, value in state.items():
+            assert list(value.shape) == manifest[name][1]
+            wanted = golden_tensor(name, value.shape) if value.is_floating_point() else torch.zeros_like(value).cpu()
+            assert torch.equal(value.cpu(), wanted), name
 
     def test_loss_and_gradients(self, model):
         """Float64 decides kinks, so this does not hang on a CPU's rounding; see `kinks`."""
