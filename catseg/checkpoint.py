@@ -14,6 +14,8 @@ OURS = "sem_seg_head.layers.{n}."
 DECODER = "sem_seg_head.decoder."
 MASK = LAYER + "swin_block.block_2.attn_mask"
 
+PLACE, PREFIX = "model", ""  # where a released file holds its parameters
+
 RULES = (
     (CLIP + "visual.{*}", "clip.visual.{*}"),
     (CLIP + "logit_scale", "clip.logit_scale"),
@@ -83,6 +85,25 @@ def to_released(state: Mapping[str, Tensor], masks: Mapping[int, Tensor]) -> dic
     """
     released = original_names(state, RULES)
     return released | {MASK.replace("{n}", str(layer)): mask for layer, mask in masks.items()}
+
+
+def with_rest(released: Mapping[str, Tensor],
+              rest: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], list[str]]:
+    """Completes a state under the original's names: here, nothing is missing.
+
+    Args:
+        released: from `to_released`.
+        rest: None.
+
+    Returns:
+        The state, and the names of what is left out: none.
+
+    Raises:
+        ValueError: there is a rest.
+    """
+    if rest is not None:
+        raise ValueError("rest: got one, expected none: CAT-Seg's file is complete without")
+    return dict(released), []
 
 
 def guess_config(state: Mapping[str, Tensor]) -> str | None:

@@ -46,12 +46,12 @@ ORIGINAL_KEYS: Mapping[str, Successor] = MappingProxyType({
     _HEAD + "PROMPT_*": Successor(note="learned prompts are not offered"),
     _HEAD + "TEST_CLASS_INDEXES": Successor(note=_NONE),
     _HEAD + "TEST_CLASS_JSON": Successor(
-        "MODEL.VOCABULARY.TEST", note="every dataset of DATASETS.TEST brings its own words, which come first"),
+        "MODEL.VOCABULARY.TEST", note="where a dataset of DATASETS.TEST brings no words; in such a file '|' joins synonyms, no comma"),
     _HEAD + "TEXT_GUIDANCE_DIM": Successor(note=_CLIP),
     _HEAD + "TEXT_GUIDANCE_PROJ_DIM": Successor("MODEL.CATSEG.GUIDANCE_DIM"),
     _HEAD + "TRAIN_CLASS_INDEXES": Successor(note=_NONE),
     _HEAD + "TRAIN_CLASS_JSON": Successor(
-        "MODEL.VOCABULARY.TRAIN", note="not needed where it is the list of the dataset in DATASETS.TRAIN"),
+        "MODEL.VOCABULARY.TRAIN", note="where it is not the list of the dataset in DATASETS.TRAIN"),
     _HEAD + "USE_DEPTHWISE_SEPARABLE_CONV": Successor(note=_PARTS),
     _HEAD + "WINDOW_SIZES": Successor("MODEL.CATSEG.WINDOW_SIZE"),
     "MODEL.SWIN.*": Successor(note=_PARTS),

@@ -41,7 +41,7 @@ IGNORED = (
     "pretrained.model.{norm|head}.{*}",
     "scratch.refinenet4.resConfUnit1.{*}",
 )
-PREFIX = "net."  # of the training script's files
+PLACE, PREFIX = "state_dict", "net."  # where a released file holds its parameters
 
 
 def from_released(state: Mapping[str, Tensor], keep_unknown: bool = False) -> dict[str, Tensor]:
@@ -90,6 +90,32 @@ def is_superfluous(name: str) -> bool:
         name: without the prefix "net.".
     """
     return any(matching(template, name) is not None for template in IGNORED)
+
+
+def with_rest(released: Mapping[str, Tensor],
+              rest: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], list[str]]:
+    """Completes a state under the original's names with what takes no part in the function.
+
+    Args:
+        released: from `to_released`.
+        rest: of a released file, such as the one that training began from; or None.
+
+    Returns:
+        The state, and what is left out where there is no rest, for people.
+
+    Raises:
+        ValueError: the rest belongs to another model, or lacks entries itself.
+    """
+    if rest is None:
+        return dict(released), [
+            "CLIP's image tower", "the first unit of scratch.refinenet4", "the classifier of the vision transformer"]
+    plain = {name.removeprefix(PREFIX): value for name, value in rest.items()}
+    wrong = [name for name, value in released.items() if name not in plain or plain[name].shape != value.shape]
+    more = {name: value for name, value in plain.items() if name not in released}
+    if wrong or not more:
+        raise ValueError(f"rest: got a file without {wrong[0] if wrong else 'anything more'} of that shape, expected a "
+                         "released one of the same model")
+    return {**released, **more}, []
 
 
 def guess_config(state: Mapping[str, Tensor]) -> str | None:

@@ -97,7 +97,7 @@ def refuse_foreign_keys(values: Mapping[str, Any], known: Mapping[str, Any], suc
     if lines:
         lines += shared
         raise ValueError(f"{where}: {len(lines)} keys of the original, which are written otherwise here; the files in "
-                         "configs/ hold the released recipes:\n  " + "\n  ".join(lines))
+                         "configs/ hold the released recipes:\n  " + ";\n  ".join(lines))
 
 
 def refuse_unknown_keys(keys: Collection[str], known: Collection[str], where: str) -> None:

@@ -1,6 +1,7 @@
 """Configs are short deltas that load, and every key of ours is read by some code."""
 
 import ast
+import fnmatch
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -8,13 +9,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+from openvocab.config_keys import READ_STOCK_KEYS
+from openvocab.methods import METHODS
+
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 CHILDREN = [path for path in CONFIGS if "_BASE_" in path.read_text()]
-KEY_FILES = [path for package in ("openvocab", "catseg", "lseg") if (path := ROOT / package / "config.py").is_file()]
+KEY_FILES = [path for package in ("openvocab", *METHODS.values()) if (path := ROOT / package / "config.py").is_file()]
 READERS = [
     path
-    for folder in ("openvocab", "catseg", "lseg", "train_net.py", "demo", "tools")
+    for folder in ("openvocab", *METHODS.values(), "train_net.py", "demo", "tools")
     for path in ([ROOT / folder] if (ROOT / folder).is_file() else sorted((ROOT / folder).rglob("*.py")))
     if path not in KEY_FILES
 ]
@@ -52,7 +56,7 @@ def test_there_are_configs():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=name_of)
 def test_every_config_loads(compose, path):
-    assert compose(path).MODEL.META_ARCHITECTURE in ("CATSeg", "LSeg")
+    assert compose(path).MODEL.META_ARCHITECTURE in METHODS
 
 
 @pytest.mark.parametrize("path", CHILDREN, ids=name_of)
@@ -100,6 +104,11 @@ def is_read(key: tuple[str, ...]) -> bool:
 def test_the_check_of_keys_sees_an_unread_key():
     assert len(list(own_keys())) > 20
     assert not is_read(("MODEL", "CLIP", "NOBODY_READS_THIS"))
+
+
+def test_the_list_of_detectron2s_keys_that_are_read_is_whole(detectron2_keys):
+    read = {".".join(key) for key in detectron2_keys if is_read(key)}
+    assert not [key for key in read if not any(fnmatch.fnmatchcase(key, pattern) for pattern in READ_STOCK_KEYS)]
 
 
 @pytest.fixture(scope="module")

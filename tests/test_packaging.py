@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from openvocab import __version__, assets, preflight
+from openvocab.methods import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("openvocab", "catseg", "lseg", "configs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
+PACKAGES = ("openvocab", *METHODS.values())
+PARTS = (*PACKAGES, "configs", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def sources(*folders: str) -> set[str]:
 def test_every_file_of_the_packages_is_in_the_wheel(unpacked):
     packed = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
     installed_configs = {f"openvocab/{name}" for name in sources("configs")}
-    expected = sources("openvocab", "catseg", "lseg") | installed_configs
+    expected = sources(*PACKAGES) | installed_configs
     assert installed_configs
     assert expected - packed == set()
     extra = {name for name in packed - expected if ".dist-info/" not in name}

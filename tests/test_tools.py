@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from openvocab.clip.weights import read_state
+from openvocab.engine.setup import build_cfg, build_model
 from openvocab.inference import marks
 from openvocab.inference.inputs import find_inputs
+from openvocab.testing import TINY_CATSEG, TINY_LSEG
 
 
 @pytest.fixture
@@ -80,3 +82,47 @@ def test_drawings_that_cannot_be_kept(tool, tmp_path, monkeypatch, capsys, place
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: cache: cannot write to ") and line.endswith(
         "set OPENVOCAB_CACHE to a folder that can be written to")
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A checkpoint of a tiny model, as training writes it: its config inside."""
+
+    def write(text):
+        (tmp_path / "tiny.yaml").write_text(text)
+        cfg = build_cfg(tmp_path / "tiny.yaml", ["MODEL.DEVICE", "cpu"])
+        torch.manual_seed(0)
+        model = build_model(cfg)
+        torch.save({"model": model.state_dict(), "config": cfg.dump()}, tmp_path / "model_final.pth")
+        return tmp_path / "model_final.pth", model
+
+    return write
+
+
+def test_catseg_goes_back_whole(tool, trained, tmp_path, capsys):
+    path, model = trained(TINY_CATSEG)
+    target = tmp_path / "original.pth"
+    assert tool("export_weights").main([str(path), str(target), "--original"]) == 0
+    assert "left out" not in capsys.readouterr().out
+    state, wanted = torch.load(target)["model"], model.released_state()
+    assert state.keys() == wanted.keys() and all(torch.equal(value, wanted[name]) for name, value in state.items())
+    assert tool("export_weights").main([str(path), str(target), "--original", "--rest", str(target)]) == 2
+    assert "rest: got one, expected none" in capsys.readouterr().err
+
+
+def test_lseg_goes_back_with_the_rest_of_another_file(tool, trained, tmp_path, capsys):
+    path, model = trained(TINY_LSEG)
+    target, rest = tmp_path / "original.ckpt", tmp_path / "rest.ckpt"
+    assert tool("export_weights").main([str(path), str(target), "--original"]) == 0
+    assert "left out, as they take no part in the function: CLIP's image tower, the" in capsys.readouterr().out
+    own = {f"net.{name}": value for name, value in model.released_state().items()}
+    assert torch.load(target)["state_dict"].keys() == own.keys()
+    began = {name: value + 1 for name, value in own.items()} | {"net.clip_pretrained.visual.proj": torch.ones(2)}
+    torch.save({"state_dict": began}, rest)
+    assert tool("export_weights").main([str(path), str(target), "--original", "--rest", str(rest)]) == 0
+    state = torch.load(target)["state_dict"]
+    assert state.keys() == began.keys() and torch.equal(state["net.clip_pretrained.visual.proj"], torch.ones(2))
+    assert all(torch.equal(state[name], value) for name, value in own.items())
+    torch.save({"state_dict": {name: value for name, value in began.items() if "head1" not in name}}, rest)
+    assert tool("export_weights").main([str(path), str(target), "--original", "--rest", str(rest)]) == 2
+    assert "rest: got a file without scratch.head1" in capsys.readouterr().err
