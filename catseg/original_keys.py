@@ -46,7 +46,7 @@ ORIGINAL_KEYS: Mapping[str, Successor] = MappingProxyType({
     _HEAD + "PROMPT_*": Successor(note="learned prompts are not offered"),
     _HEAD + "TEST_CLASS_INDEXES": Successor(note=_NONE),
     _HEAD + "TEST_CLASS_JSON": Successor(
-        "MODEL.VOCABULARY.TEST", note="where a dataset of DATASETS.TEST brings no words; in such a file '|' joins synonyms, no comma"),
+        "MODEL.VOCABULARY.TEST", note="where a dataset of DATASETS.TEST brings no words; '|' joins synonyms, no comma"),
     _HEAD + "TEXT_GUIDANCE_DIM": Successor(note=_CLIP),
     _HEAD + "TEXT_GUIDANCE_PROJ_DIM": Successor("MODEL.CATSEG.GUIDANCE_DIM"),
     _HEAD + "TRAIN_CLASS_INDEXES": Successor(note=_NONE),

@@ -8,6 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from openvocab.inference.metadata import vocabulary_metadata
     from openvocab.inference.segmenter import Segmenter
     from openvocab.vocab.vocabulary import Vocabulary
 
@@ -18,17 +19,18 @@ warnings.filterwarnings(
 
 __version__ = "0.1.0"
 
-__all__ = ["Segmenter", "Vocabulary", "__version__"]
+__all__ = ["Segmenter", "Vocabulary", "vocabulary_metadata", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     modules = {
         "Segmenter": "openvocab.inference.segmenter",
         "Vocabulary": "openvocab.vocab.vocabulary",
+        "vocabulary_metadata": "openvocab.inference.metadata",
     }
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "Segmenter":
+    if name != "Vocabulary":
         # A broken installation is named here in one line, before an import deep inside some package fails on it.
         from openvocab import preflight
 

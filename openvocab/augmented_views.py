@@ -65,9 +65,9 @@ class AugmentedViews:
         total = None
         for short_side in self.sizes:
             view = with_short_side(image, short_side, self.max_size)
-            for flip in (False, True) if self.flip else (False,):
-                maps = maps_of(view.flip(-1), short_side).flip(-1) if flip else maps_of(view, short_side)
-                total = resize(maps[None], size)[0] if total is None else _add_resized(total, maps)
+            total = _plus(total, maps_of(view, short_side), size)  # no name may keep a view's maps
+            if self.flip:
+                total = _plus(total, maps_of(view.flip(-1), short_side).flip(-1), size)
         return total.div_(len(self.sizes) * (1 + self.flip))
 
 
@@ -92,7 +92,9 @@ def with_short_side(image: Tensor, short_side: int, max_size: int) -> Tensor:
     return F.interpolate(image[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
 
 
-def _add_resized(total: Tensor, maps: Tensor) -> Tensor:
+def _plus(total: Tensor | None, maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if total is None:
+        return resize(maps[None], size)[0]
     step = max(1, PIXELS_PER_CHUNK // (total.shape[-2] * total.shape[-1]))
     for start in range(0, len(total), step):
         total[start:start + step] += resize(maps[None, start:start + step], tuple(total.shape[-2:]))[0]
