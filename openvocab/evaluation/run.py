@@ -25,7 +25,6 @@ from openvocab.evaluation.report import results_table, write_result, write_summa
 from openvocab.evaluation.result import Result
 from openvocab.evaluation.sem_seg import SemSegEvaluator
 from openvocab.evaluation.statement import describe_precision, digest_of_parameters
-from openvocab.evaluation.words import use_vocabulary_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,6 @@ def evaluate(
         for evaluator in evaluators:
             evaluator.statement |= {"parameters_sha256": parameters, "precision": describe_precision(model)}
     for name, evaluator in zip(names, evaluators, strict=True):
-        use_vocabulary_of(model, name, cfg)
         result = evaluate_dataset(cfg, model, name, evaluator, resume)
         if result is not None:
             write_result(result, folder)
@@ -97,7 +95,7 @@ def evaluate_dataset(
 
     Args:
         cfg: as for `evaluate`.
-        model: not wrapped, with its words set.
+        model: not wrapped; the loader gives it the dataset's words.
         name: registered.
         evaluator: counts, from zero.
         resume: whether to go on with saved counts.
