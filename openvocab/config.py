@@ -46,6 +46,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.TEST.SLIDING_WINDOW.KERNEL = 384  # pixels; side of a window, and of the global view
     cfg.TEST.SLIDING_WINDOW.STRIDE = 256  # pixels
     cfg.TEST.OUTPUT = "sem_seg"  # "sem_seg": (T, h, w) probabilities; "labels": (h, w) class indices
+    cfg.TEST.PREDICTIONS = False  # writes label maps and sem_seg_predictions.json below OUTPUT_DIR/predictions
     cfg.TEST.ORACLE_GRID = 0  # side of a grid; > 0 reports the mIoU that true labels averaged to this grid would reach
 
     # Datasets of one's own: {NAME, IMAGES, LABELS, WORDS, IGNORE_LABEL (default 255)} each, see datasets/README.md.

@@ -20,6 +20,7 @@ from openvocab.evaluation.metrics import (
     summarize,
     summarize_groups,
 )
+from openvocab.evaluation.predictions import PredictionFiles
 from openvocab.evaluation.result import ClassResult, Result
 from openvocab.evaluation.statement import describe_model, describe_seen
 from openvocab.evaluation.words import describe_words, seen_classes, training_words, words_for_test
@@ -30,7 +31,12 @@ class SemSegEvaluator(PixelCounter):
 
     Takes `{"labels": (h, w)}` class indices, -1 for "none of these", or `{"sem_seg": (N, h, w)}` scores, one
     channel per class. Inputs bring the true labels as "sem_seg" (h, w) at full size.
+
+    Attributes:
+        predictions: where the label maps are written as well; None for nowhere.
     """
+
+    predictions: PredictionFiles | None = None
 
     def __init__(
         self,
@@ -115,6 +121,7 @@ class SemSegEvaluator(PixelCounter):
 
         Raises:
             ValueError: no true labels, a prediction of another size, another number of channels, labels out of range.
+            OSError: a label map cannot be written.
         """
         for item, output in zip(inputs, outputs, strict=True):
             name = item.get("file_name", "an image")
@@ -122,12 +129,15 @@ class SemSegEvaluator(PixelCounter):
                 raise ValueError(f"{self.dataset_name}, {name}: got no labels, expected 'sem_seg' in the input")
             labels = np.asarray(item["sem_seg"])
             try:
-                self.counts["confusion"] += self._count(labels, self._predictions(output))
+                predicted = self._predictions(output)
+                self.counts["confusion"] += self._count(labels, predicted)
                 if self._oracle_grid > 0:
                     best = oracle_labels(labels, self._oracle_grid, self._ignore_label)
                     self.counts["oracle"] += self._count(labels, best)
             except ValueError as error:
                 raise ValueError(f"{self.dataset_name}, {name}: {error}") from error
+            if self.predictions is not None:
+                self.predictions.write(item["file_name"], predicted)
             self.counts["samples"] += 1
 
     def result(self, counts: Mapping[str, np.ndarray]) -> Result:

@@ -7,10 +7,11 @@ from guessing import Guesser, assert_the_same_scores, plain_cfg, scored_by_both
 from PIL import Image
 
 from openvocab.data.emojiscapes.register import register_emojiscapes
-from openvocab.data.emojiscapes.samples import dict_of_labels
+from openvocab.data.emojiscapes.samples import dict_of_labels, scene_dicts
 from openvocab.data.folders import register_folders
 from openvocab.data.loader import build_test_loader
 from openvocab.data.reading import EpisodeLabels, load_sem_seg, read_labels
+from openvocab.evaluation.run import evaluate
 from openvocab.evaluation.words import words_for_test
 
 
@@ -36,7 +37,7 @@ def registered():
 def test_drawn_scenes(registered, split, tmp_path):
     like = f"emojiscapes_mini_{split}_openmoji"
     register_emojiscapes()
-    dicts = DatasetCatalog.get(like)[5:8]
+    dicts = scene_dicts(split, ("openmoji",), 8)[5:]
     registered("three_scenes", dicts, like)
     metadata = MetadataCatalog.get("three_scenes")
     assert len(metadata.stuff_colors) == len(metadata.stuff_classes) and metadata.stuff_colors[1] != [0, 0, 0]
@@ -59,7 +60,7 @@ def test_the_labels_of_a_scene_are_drawn_from_their_name():
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_folder_of_ones_own(tmp_path, deep):
-    """8 and 16 bits; the files may have more bits than their labels need."""
+    """8 and 16 bits; and Detectron2's file of segments, byte by byte."""
     rng, ignored = np.random.default_rng(0), 65535 if deep else 255
     for folder in ("images", "masks"):
         (tmp_path / folder).mkdir()
@@ -68,14 +69,20 @@ def test_a_folder_of_ones_own(tmp_path, deep):
         labels[5:9, 5:9] = ignored
         Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(tmp_path / "images" / f"{stem}.jpg")
         Image.fromarray(labels.astype(np.uint16 if deep else np.uint8)).save(tmp_path / "masks" / f"{stem}.png")
-    (tmp_path / "words.txt").write_text("cat\nsofa|couch\nwall\nnowhere\n")
+    many = [f"word {number}" for number in range(300)] if deep else []
+    (tmp_path / "words.txt").write_text("\n".join(["cat", "sofa|couch", "wall", "nowhere", *many]))
     places = {"IMAGES": tmp_path / "images", "LABELS": tmp_path / "masks", "WORDS": tmp_path / "words.txt"}
     register_folders([{"NAME": "own", "IGNORE_LABEL": ignored, **places}])
     try:
-        assert_the_same_scores(*scored_by_both("own", tmp_path / "out", 3))
+        assert_the_same_scores(*scored_by_both("own", tmp_path / "theirs", 3))
+        keys = {"TEST.PREDICTIONS": "True", "DATASETS.TEST": "('own',)", "OUTPUT_DIR": str(tmp_path / "ours")}
+        evaluate(plain_cfg(**keys), Guesser(4 + len(many), 3))
     finally:
         DatasetCatalog.remove("own")
         MetadataCatalog.remove("own")
+    name, ours = "sem_seg_predictions.json", tmp_path / "ours" / "predictions" / "own"
+    assert (ours / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes()
+    assert sorted(path.name for path in ours.iterdir()) == ["a.png", "b.png", name]
 
 
 def test_words_come_with_the_samples(registered):
