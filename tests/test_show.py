@@ -13,7 +13,7 @@ from openvocab.data.folders import register_folders
 from openvocab.data.inspection import TrainingFeed
 from openvocab.data.loader import build_train_loader, dataset_dicts
 from openvocab.engine.setup import build_cfg
-from openvocab.evaluation.inspection import Inspection
+from openvocab.evaluation.inspection import Inspection, _percent
 from openvocab.evaluation.predictions import PredictionFiles
 from openvocab.inference import marks, sheets
 from openvocab.inference.legend import Entry, colours
@@ -74,6 +74,20 @@ def test_the_worst_image_comes_first(job):
     assert found[0].miou == pytest.approx(50) and found[0].accuracy == pytest.approx(100 * 3 / 7)
     assert found[4].miou == found[4].accuracy == 100
     assert np.isnan(found[5].miou)  # nothing counts: last, and not as the best
+
+
+def test_the_legend_tells_a_few_pixels_from_none(job, monkeypatch):
+    inspection, legends, drawn = inspection_of(job), [], np.zeros((9, 1300, 3), np.uint8)
+    monkeypatch.setattr(sheets, "row", lambda panels, caption, entries: legends.append(entries) or drawn)
+    MetadataCatalog.get("own").stuff_classes[1] = "sofa, " * 20
+    found = inspection.worst_first()
+    inspection.sheet(found[3:5], 4)  # in image b, 400 of 2800 pixels are called 17, 200 of them are 0 and 200 are 2
+    assert [entry.text for entry in legends[0]] == [
+        "0 cat 28.6 → 21.4", "1 sofa, sofa, sofa, sofa,… 28.6 → 28.6", "2 wall 28.6 → 21.4",
+        "17 word 17 0 → 14.3", "399 word 399 14.3 → 14.3"]  # fmt: skip
+    colours_of = [{entry.text.split()[0]: entry.colour for entry in entries} for entries in legends]
+    assert colours_of[1].items() <= colours_of[0].items() and len(set(colours_of[0].values())) == 5
+    assert [_percent(share) for share in (0, 0.001, 0.05, 100)] == ["0", "<0.1", "0.1", "100.0"]
 
 
 def test_red_is_wrong_and_black_does_not_count():

@@ -16,11 +16,13 @@ from openvocab.engine.setup import build_cfg
 from openvocab.evaluation.metrics import confusion_matrix, summarize
 from openvocab.evaluation.predictions import FOLDER, PredictionFiles
 from openvocab.inference import sheets
+from openvocab.inference.fonts import ELLIPSIS
 from openvocab.inference.legend import Entry, colours
 
 logger = logging.getLogger(__name__)
 
 TITLES = ("picture", "truth", "prediction", "errors (red; black: not counted)")
+_NAME_LENGTH = 24  # letters
 _CONFIGS = ("config_evaluation.yaml", "config.yaml")  # what a job leaves, see openvocab.engine.folder
 RULE = "lowest mean IoU over the classes of the image's own truth first"
 
@@ -162,12 +164,22 @@ class Inspection:
     def _legend(self, area: np.ndarray, place: Mapping[int, int]) -> list[Entry]:
         table, share = colours(len(place)), 100 * area / max(1, area[0].sum())
         present = np.flatnonzero(area.sum(axis=0))
-        return [Entry(f"{label} {self._classes[label]} {share[0, label]:.1f} → {share[1, label]:.1f}",
+        return [Entry(f"{label} {self._short(label)} {_percent(share[0, label])} → {_percent(share[1, label])}",
                       tuple(table[place[label]]))
                 for label in sorted(present.tolist(), key=lambda label: -area[:, label].max())]  # fmt: skip
+
+    def _short(self, label: int) -> str:
+        """One long name (ADE20K's have lines of synonyms) would leave room for a single column."""
+        name = self._classes[label]
+        return name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + ELLIPSIS
 
     def _caption(self, image: Scored, number: int, size: tuple[int, int]) -> str:
         score = f"mIoU {image.miou:.1f} %, pixel accuracy {image.accuracy:.1f} %"
         if math.isnan(image.miou):
             score = "no pixel counts"
         return f"{number}. {score}, {size[0]} x {size[1]} (h x w): {image.sample['file_name']}"
+
+
+def _percent(share: float) -> str:
+    """A few pixels are not none."""
+    return "<0.1" if 0 < share < 0.05 else f"{share:.1f}" if share else "0"
