@@ -42,6 +42,7 @@ def job(tmp_path):
               (("IMAGES", "images"), ("LABELS", "masks"), ("WORDS", "words.txt"))}  # fmt: skip
     entry = {"NAME": "own", "IGNORE_LABEL": IGNORED, **places}
     content = {"MODEL": {"META_ARCHITECTURE": "CATSeg", "SEM_SEG_HEAD": {"IGNORE_VALUE": 999}}, "OUTPUT_DIR": "moved",
+               "TEST": {"PREDICTIONS": True},
                "DATASETS": {"FOLDERS": [entry], "TRAIN": ["own"]}, "SEED": 3, "SOLVER": {"IMS_PER_BATCH": 4},
                "INPUT": {"CROP": {"ENABLED": True, "TYPE": "absolute", "SIZE": [48, 48]}, "MIN_SIZE_TRAIN": [40]}}
     (out / "config_evaluation.yaml").write_text(yaml.safe_dump(content))
@@ -150,6 +151,8 @@ def test_an_evaluation_that_has_not_ended(show, job, tmp_path, capsys, caplog):
 
 @pytest.mark.parametrize(("spoil", "line"), [
     (lambda job: (job / "config_evaluation.yaml").unlink(), "expected the OUTPUT_DIR of an evaluation"),
+    (lambda job: (job / "config_evaluation.yaml").write_text("MODEL: {META_ARCHITECTURE: CATSeg}"),
+     "config_evaluation.yaml: got TEST.PREDICTIONS False"),
     (lambda job: os.rename(job / "predictions", job / "other"), "expected those of an evaluation with TEST"),
     (lambda job: os.rename(job / "predictions/own", job / "predictions/owm"), "got 'owm', expected a registered"),
     (lambda job: [path.unlink() for path in (job / "predictions" / "own").iterdir()], "own: got no label map"),

@@ -37,12 +37,14 @@ def config_of(folder: Path) -> CfgNode:
         The config, with OUTPUT_DIR as it is now.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or one without TEST.PREDICTIONS.
     """
     found = [folder / name for name in _CONFIGS if (folder / name).is_file()]
     if not found:
         raise ValueError(f"{folder}: got no {' or '.join(_CONFIGS)}, expected the OUTPUT_DIR of an evaluation")
     cfg = build_cfg(found[0])
+    if not cfg.TEST.PREDICTIONS:  # label maps that lie there all the same are of other weights or settings
+        raise ValueError(f"{found[0]}: got TEST.PREDICTIONS False, expected an evaluation that kept its label maps")
     cfg.OUTPUT_DIR = str(folder)
     return cfg
 
