@@ -31,7 +31,6 @@ from openvocab.data.register import register_all
 from openvocab.engine.errors import report_user_errors
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.evaluation.run import build_evaluator
-from openvocab.evaluation.words import use_vocabulary_of
 
 DATASET = "emojiscapes_mini_test"
 
@@ -66,7 +65,6 @@ def measure(name: str, variants: Sequence[Variant], scenes: int) -> Iterator[dic
                                    "TEST.ORACLE_GRID", "0"])  # fmt: skip
     model = build_model(cfg).eval()
     load_weights(model, cfg.MODEL.WEIGHTS)
-    use_vocabulary_of(model, DATASET, cfg)
     copies = {variant: _with_pruning(cfg, model, variant) for variant in variants}
     evaluators = {variant: build_evaluator(cfg, DATASET) for variant in variants}
     same, done = dict.fromkeys(variants, 0.0), 0
@@ -88,10 +86,9 @@ def measure(name: str, variants: Sequence[Variant], scenes: int) -> Iterator[dic
 
 
 def _with_pruning(cfg: CfgNode, model: nn.Module, variant: Variant) -> nn.Module:
-    """Builds a model of the same weights and words, with the approximations of a variant."""
+    """Builds a model of the same weights, with the approximations of a variant."""
     twin = build_model(cfg).eval()
     twin.load_state_dict(model.state_dict())
-    twin.vocabulary = model.vocabulary
     if variant.per_token or variant.per_pixel:
         twin.pruning = Pruning(variant.per_token, variant.per_pixel)
     return twin

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 from openvocab.data.catalog import DatasetEntry
 from openvocab.data.preparation.stamp import read_stamp
+from openvocab.data.reading import EpisodeLabels
 from openvocab.vocab.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def list_episodes(entry: DatasetEntry, root: Path) -> list[dict[str, Any]]:
     return [
         {
             "file_name": str(image_dir / (episode.stem + entry.image_suffix)),
-            "sem_seg_file_name": str(label_dir / (episode.stem + entry.label_suffix)),
+            "sem_seg_file_name": EpisodeLabels(label_dir / (episode.stem + entry.label_suffix), entry.name),
             "foreground_value": episode.foreground,
             "class_id": episode.class_id,
             "vocabulary": (OTHERS, vocabulary.entries[episode.class_id][0]),

@@ -64,8 +64,8 @@ class FolderDataset:
 def register_folders(entries: Sequence[Mapping[str, Any]]) -> None:
     """Registers the datasets of DATASETS.FOLDERS; doing it twice changes nothing.
 
-    Their metadata hold `stuff_classes`, `vocabulary`, `words_file`, `ignore_label`, `evaluator_type`, `protocol` and
-    `folder`, the `FolderDataset`.
+    Their metadata hold `stuff_classes`, `vocabulary`, `words_file`, `ignore_label`, `evaluator_type`, `protocol`,
+    `image_root` and `folder`, the `FolderDataset`.
 
     Args:
         entries: see `FolderDataset.from_config`.
@@ -90,6 +90,7 @@ def register_folders(entries: Sequence[Mapping[str, Any]]) -> None:
             ignore_label=folder.ignore_label,
             evaluator_type="sem_seg",
             protocol=MEAN_IOU,
+            image_root=str(folder.images),
             folder=folder,
         )
 

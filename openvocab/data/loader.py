@@ -15,6 +15,8 @@ from openvocab.data.mapper import SemSegTestMapper, SemSegTrainMapper
 from openvocab.data.reading import check_labels, label_name, read_labels
 from openvocab.data.sampler import ResumableTrainingSampler
 from openvocab.engine.errors import failing_together, raised_by_us
+from openvocab.evaluation.words import words_for_test
+from openvocab.vocab.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,21 @@ class _Loader(DataLoader):
             for sample in batch:
                 if isinstance(sample, _Failure):
                     raise ValueError(sample.text)
+            yield batch
+
+
+class _LoaderWithWords(_Loader):
+    """For evaluation: adds the dataset's words to samples that bring none, here, so no queue of a worker holds them."""
+
+    def __init__(self, dataset: Dataset, vocabulary: Vocabulary | None, **options: Any) -> None:
+        super().__init__(dataset, **options)
+        self._vocabulary = vocabulary
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        for batch in super().__iter__():
+            for sample in batch:
+                if self._vocabulary is not None:
+                    sample.setdefault("vocabulary", self._vocabulary)
             yield batch
 
 
@@ -121,20 +138,22 @@ def build_test_loader(cfg: CfgNode, dataset_name: str, start: int = 0) -> DataLo
     """Builds the loader of one evaluation: one image per batch, each image in exactly one process, in turn.
 
     Args:
-        cfg: INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST, DATALOADER.NUM_WORKERS.
+        cfg: INPUT.MIN_SIZE_TEST, INPUT.MAX_SIZE_TEST, INPUT.SQUARE_SIZE, DATALOADER.NUM_WORKERS, MODEL.VOCABULARY.
         dataset_name: a registered dataset.
         start: the first sample; not 0 on resume.
 
     Returns:
-        Yields lists of one sample, as `SemSegTestMapper` makes them; what the mapper refuses is a ValueError here.
+        Yields lists of one sample, as `SemSegTestMapper` makes them, with the words that it is evaluated with as
+        "vocabulary" (`words_for_test`; an episode brings its own); what the mapper refuses is a ValueError here.
 
     Raises:
-        ValueError: unknown or empty dataset.
+        ValueError: unknown or empty dataset, or words that MODEL.VOCABULARY names and that do not exist.
         FileNotFoundError: the dataset is not on disk.
     """
     dicts = dataset_dicts(dataset_name)
-    return _Loader(
+    return _LoaderWithWords(
         _MappedDataset(dicts, SemSegTestMapper.from_config(cfg)),
+        words_for_test(cfg, dataset_name),
         batch_size=1,
         sampler=range(start + comm.get_rank(), len(dicts), comm.get_world_size()),
         num_workers=cfg.DATALOADER.NUM_WORKERS,

@@ -13,6 +13,25 @@ EPISODE_IGNORE = 255
 """In the label files of few-shot datasets: pixels that do not count (VOC's boundaries)."""
 
 
+class EpisodeLabels(str):
+    """The label file of an episode: a path that knows its dataset.
+
+    Detectron2's evaluator hands nothing but this name to the function that reads labels, and the file alone does not
+    say which of its values is the episode's class.
+
+    Attributes:
+        dataset: in Detectron2's catalog.
+    """
+
+    dataset: str
+
+    def __new__(cls, path: str | os.PathLike, dataset: str = "") -> "EpisodeLabels":
+        """Takes a dataset as well; without one where a copy is unpickled, which sets it afterwards."""
+        labels = super().__new__(cls, path)
+        labels.dataset = dataset
+        return labels
+
+
 def read_image(dataset_dict: dict[str, Any]) -> np.ndarray:
     """Reads the image of a dataset dict, as the demo does (`openvocab.inference.images.read_image`).
 
@@ -49,6 +68,34 @@ def read_labels(dataset_dict: dict[str, Any]) -> np.ndarray:
     if foreground is None:
         return labels
     return np.where(labels == EPISODE_IGNORE, EPISODE_IGNORE, labels == foreground).astype(np.int32)
+
+
+def load_sem_seg(filename: str, dtype: type | str | None = None) -> np.ndarray:
+    """Reads the labels of any registered dataset for Detectron2's `SemSegEvaluator`, as its `sem_seg_loading_fn`.
+
+    Args:
+        filename: "sem_seg_file_name" of a dataset dict: PNG or TIFF, 8 or 16 bits, or the name of a scene's labels,
+            which are drawn.
+        dtype: of the result; None leaves int32.
+
+    Returns:
+        (h, w), an array of its own, which the evaluator writes into; the dataset's ignore label is kept.
+
+    Raises:
+        ValueError: an episode of a few-shot dataset, or as `read_labels`.
+
+    Example:
+        >>> SemSegEvaluator("ade20k_150_test_sem_seg", sem_seg_loading_fn=load_sem_seg)
+    """
+    if isinstance(filename, EpisodeLabels):
+        raise ValueError(f"{filename.dataset}: got episodes, which Detectron2's SemSegEvaluator cannot score, expected "
+                         "a dataset with one label map per image (for episodes use train_net.py --eval-only)")
+    scene = None
+    if filename.startswith("emojiscapes/"):  # a folder of one's own may be called so, too
+        from openvocab.data.emojiscapes.samples import dict_of_labels  # lazily, as in `_render`
+
+        scene = dict_of_labels(filename)
+    return read_labels(scene or {"sem_seg_file_name": filename}).astype(np.int32 if dtype is None else dtype)
 
 
 def read_pair(dataset_dict: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

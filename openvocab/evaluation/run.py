@@ -16,16 +16,17 @@ from detectron2.utils.logger import log_every_n_seconds
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from openvocab.console import counted
 from openvocab.data.loader import build_test_loader, dataset_dicts
 from openvocab.engine.errors import failing_together
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.few_shot import FewShotEvaluator, means_over_folds
+from openvocab.evaluation.predictions import PredictionFiles
 from openvocab.evaluation.progress import Progress, evaluation_key, read_progress, write_progress
 from openvocab.evaluation.report import results_table, write_result, write_summary
 from openvocab.evaluation.result import Result
 from openvocab.evaluation.sem_seg import SemSegEvaluator
 from openvocab.evaluation.statement import describe_precision, digest_of_parameters
-from openvocab.evaluation.words import use_vocabulary_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ def evaluate(
     """Evaluates a model on every dataset of DATASETS.TEST, and writes tables into OUTPUT_DIR.
 
     Counts are saved now and then as `<dataset>_counts.npz`, results as `<dataset>_results.json` and
-    `<dataset>_classes.csv` when a dataset is done, and `results.md` at the end.
+    `<dataset>_classes.csv` when a dataset is done, and `results.md` at the end. With TEST.PREDICTIONS, label maps are
+    written as they are counted (`PredictionFiles`).
 
     Args:
         cfg: DATASETS.TEST, TEST.*, INPUT.*, MODEL.*, OUTPUT_DIR.
@@ -51,7 +53,8 @@ def evaluate(
         The results in the order of DATASETS.TEST, then means over folds; empty off rank 0.
 
     Raises:
-        ValueError: no, unknown or empty datasets, another number of evaluators, or wrong predictions.
+        ValueError: no, unknown or empty datasets, another number of evaluators, wrong predictions, or TEST.PREDICTIONS
+            for episodes.
         OSError: a dataset is not on disk, or results cannot be written.
     """
     names = cfg.DATASETS.TEST
@@ -61,8 +64,9 @@ def evaluate(
         raise ValueError(f"evaluators: got {len(evaluators)}, expected {len(names)} (DATASETS.TEST)")
     model = model.module if isinstance(model, DistributedDataParallel) else model
     evaluators = evaluators or [build_evaluator(cfg, name) for name in names]
-    for name in names:
-        dataset_dicts(name)  # the last one's missing file is an error now, not after hours
+    for name, evaluator in zip(names, evaluators, strict=True):
+        samples = dataset_dicts(name)  # the last one's missing file is an error now, not after hours
+        _set_predictions(cfg, name, evaluator, samples)
     folder, results = Path(cfg.OUTPUT_DIR), []
     if comm.is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +74,6 @@ def evaluate(
         for evaluator in evaluators:
             evaluator.statement |= {"parameters_sha256": parameters, "precision": describe_precision(model)}
     for name, evaluator in zip(names, evaluators, strict=True):
-        use_vocabulary_of(model, name, cfg)
         result = evaluate_dataset(cfg, model, name, evaluator, resume)
         if result is not None:
             write_result(result, folder)
@@ -97,7 +100,7 @@ def evaluate_dataset(
 
     Args:
         cfg: as for `evaluate`.
-        model: not wrapped, with its words set.
+        model: not wrapped; the loader gives it the dataset's words.
         name: registered.
         evaluator: counts, from zero.
         resume: whether to go on with saved counts.
@@ -112,14 +115,12 @@ def evaluate_dataset(
     """
     samples, world_size = dataset_dicts(name), comm.get_world_size()
     path, key, start = Path(cfg.OUTPUT_DIR) / f"{name}_counts.npz", "", 0
+    files = getattr(evaluator, "predictions", None)
     evaluator.reset()
-    if comm.is_main_process():
-        key = evaluation_key(cfg, name, evaluator.statement, samples)
-        progress = read_progress(path, key) if resume else None
-        if progress:
-            start, evaluator.counts = progress
-        else:
-            write_progress(path, key, Progress(0, evaluator.counts))  # a full disk is an error now
+    with failing_together():
+        if comm.is_main_process():
+            key = evaluation_key(cfg, name, evaluator.statement, samples)
+            start, evaluator.counts = _begin(path, key, evaluator, files, resume)
     start = comm.all_gather(start)[0]
     batches = iter(build_test_loader(cfg, name, start))
     began, saved, counts, step = time.perf_counter(), start, evaluator.gather(), SAVE_PERIOD * world_size
@@ -134,6 +135,9 @@ def evaluate_dataset(
                     write_progress(path, key, Progress(done, counts))
                     _log_progress(name, start, done, len(samples), time.perf_counter() - began)
                 saved = done
+        with failing_together():
+            if files is not None and comm.is_main_process():
+                files.write_json()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted: {path} holds the counts of {saved} of {len(samples)} samples, --resume "
                                 "goes on from there") from None  # fmt: skip
@@ -152,6 +156,29 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> PixelCounter:
     """
     few_shot = MetadataCatalog.get(dataset_name).get("evaluator_type", "sem_seg") == "few_shot"
     return (FewShotEvaluator if few_shot else SemSegEvaluator).from_config(cfg, dataset_name)
+
+
+def _set_predictions(cfg: CfgNode, name: str, evaluator: PixelCounter, samples: Sequence[dict[str, Any]]) -> None:
+    if isinstance(evaluator, SemSegEvaluator):
+        evaluator.predictions = PredictionFiles.from_config(cfg, name, samples) if cfg.TEST.PREDICTIONS else None
+    elif cfg.TEST.PREDICTIONS:
+        raise ValueError(f"{name}: got TEST.PREDICTIONS True for {type(evaluator).__name__}, expected False (only one "
+                         "label map per image is written; an image has an answer for each of its episodes)")
+
+
+def _begin(path: Path, key: str, evaluator: PixelCounter, files: PredictionFiles | None, resume: bool) -> Progress:
+    """Finds how far an evaluation of the same has come; else writes zeros, so that a full disk is an error now."""
+    progress = read_progress(path, key) if resume else None
+    if progress and files is not None and (missing := files.missing(progress.done)):
+        logger.warning("%s: without %s, starting with the first sample", path, counted(missing, "predictions"))
+        progress = None
+    if files is not None:
+        files.prepare(progress.done if progress else 0)
+    if progress:
+        return progress
+    progress = Progress(0, evaluator.counts)
+    write_progress(path, key, progress)
+    return progress
 
 
 def _count(model: nn.Module, batch: list[dict[str, Any]], evaluator: PixelCounter) -> None:

@@ -20,6 +20,7 @@ from openvocab.evaluation.metrics import (
     summarize,
     summarize_groups,
 )
+from openvocab.evaluation.predictions import PredictionFiles
 from openvocab.evaluation.result import ClassResult, Result
 from openvocab.evaluation.statement import describe_model, describe_seen
 from openvocab.evaluation.words import describe_words, seen_classes, training_words, words_for_test
@@ -28,9 +29,14 @@ from openvocab.evaluation.words import describe_words, seen_classes, training_wo
 class SemSegEvaluator(PixelCounter):
     """Accumulates one integer confusion matrix over a dataset, in any number of processes.
 
-    Takes `{"labels": (h, w)}` class indices, -1 for "none of these", or `{"sem_seg": (T, h, w)}` scores (argmax, then
-    `Vocabulary.channel_to_class`). Inputs bring the true labels as "sem_seg" (h, w) at full size.
+    Takes `{"labels": (h, w)}` class indices, -1 for "none of these", or `{"sem_seg": (N, h, w)}` scores, one
+    channel per class. Inputs bring the true labels as "sem_seg" (h, w) at full size.
+
+    Attributes:
+        predictions: where the label maps are written as well; None for nowhere.
     """
+
+    predictions: PredictionFiles | None = None
 
     def __init__(
         self,
@@ -38,7 +44,6 @@ class SemSegEvaluator(PixelCounter):
         *,
         class_names: Sequence[str],
         ignore_label: int,
-        channel_to_class: Sequence[int] | None = None,
         class_groups: Mapping[str, Sequence[int]] | None = None,
         thing_ids: Sequence[int] | None = None,
         seen: Sequence[bool] | None = None,
@@ -51,7 +56,6 @@ class SemSegEvaluator(PixelCounter):
             dataset_name: for messages and results.
             class_names: N names, in the order of the labels.
             ignore_label: pixels that do not count.
-            channel_to_class: class of each of the T channels; None: channel t is class t.
             class_groups: e.g. {"base": [...], "novel": [...]}, scored on their own as well.
             thing_ids: classes that are things; adds the groups "things" and "<group>-things".
             seen: for each class, whether training has named it; adds "mIoU-seen" and "mIoU-unseen".
@@ -60,7 +64,6 @@ class SemSegEvaluator(PixelCounter):
         """
         self._class_names = tuple(class_names)
         self._ignore_label = ignore_label
-        self._channel_to_class = None if channel_to_class is None else np.asarray(channel_to_class, dtype=np.int64)
         self._groups = _with_things(class_groups or {}, thing_ids)
         self._seen = None if seen is None else tuple(seen)
         self._oracle_grid = oracle_grid
@@ -96,7 +99,6 @@ class SemSegEvaluator(PixelCounter):
             dataset_name,
             class_names=metadata.stuff_classes,
             ignore_label=metadata.ignore_label,
-            channel_to_class=None if vocabulary is None else vocabulary.channel_to_class,
             class_groups=metadata.get("class_groups", None),
             thing_ids=metadata.get("thing_ids", None),
             seen=seen,
@@ -115,10 +117,11 @@ class SemSegEvaluator(PixelCounter):
 
         Args:
             inputs: with "sem_seg" (h, w), the true labels, and "file_name".
-            outputs: with "labels" (h, w) or "sem_seg" (T, h, w), one for each input.
+            outputs: with "labels" (h, w) or "sem_seg" (N, h, w), one for each input.
 
         Raises:
             ValueError: no true labels, a prediction of another size, another number of channels, labels out of range.
+            OSError: a label map cannot be written.
         """
         for item, output in zip(inputs, outputs, strict=True):
             name = item.get("file_name", "an image")
@@ -126,12 +129,15 @@ class SemSegEvaluator(PixelCounter):
                 raise ValueError(f"{self.dataset_name}, {name}: got no labels, expected 'sem_seg' in the input")
             labels = np.asarray(item["sem_seg"])
             try:
-                self.counts["confusion"] += self._count(labels, self._predictions(output))
+                predicted = self._predictions(output)
+                self.counts["confusion"] += self._count(labels, predicted)
                 if self._oracle_grid > 0:
                     best = oracle_labels(labels, self._oracle_grid, self._ignore_label)
                     self.counts["oracle"] += self._count(labels, best)
             except ValueError as error:
                 raise ValueError(f"{self.dataset_name}, {name}: {error}") from error
+            if self.predictions is not None:
+                self.predictions.write(item["file_name"], predicted)
             self.counts["samples"] += 1
 
     def result(self, counts: Mapping[str, np.ndarray]) -> Result:
@@ -172,11 +178,9 @@ class SemSegEvaluator(PixelCounter):
         if "labels" in output:
             return torch.as_tensor(output["labels"]).cpu().numpy()
         scores = output["sem_seg"]
-        channels = len(self._class_names) if self._channel_to_class is None else len(self._channel_to_class)
-        if scores.ndim != 3 or scores.shape[0] != channels:
-            raise ValueError(f"sem_seg: got shape {tuple(scores.shape)}, expected ({channels}, h, w)")
-        best = scores.argmax(dim=0).cpu().numpy()
-        return best if self._channel_to_class is None else self._channel_to_class[best]
+        if scores.ndim != 3 or scores.shape[0] != len(self._class_names):
+            raise ValueError(f"sem_seg: got shape {tuple(scores.shape)}, expected ({len(self._class_names)}, h, w)")
+        return scores.argmax(dim=0).cpu().numpy()
 
     def _oracle_scores(self, scores: Mapping[str, float], oracle: np.ndarray) -> dict[str, float]:
         best = {"mIoU": mean_iou(oracle)} | summarize_groups(oracle, self._groups)

@@ -124,7 +124,7 @@ def _sort(path: Path, found: Inputs) -> None:
         found.refused.append(f"image: {_why_missing(path)}: {path}")
     elif _is_special(path):
         found.refused.append(f"image: expected a file, got a pipe, a socket or a device: {path}")
-    elif marks.kind_of(path) == marks.SEGMENTATION:
+    elif marks.kind_of(path) in (marks.SEGMENTATION, marks.PREDICTION, marks.SHEET):
         found.outputs.append(path)
     elif suffix in NOT_READ and suffix not in picture_suffixes() and not _is_jpeg_or_png(path):
         found.refused.append(f"image: {NOT_READ[suffix]} cannot be read here: {path} (convert it to PNG or JPEG)")

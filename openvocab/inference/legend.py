@@ -83,7 +83,7 @@ def draw_inside(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
         return picture.copy()
     pad = size // 3
     room = width // 2 - row - 3 * pad
-    texts = [_cut(*_written(line.text, size), room) for line in lines]
+    texts = [cut(*_written(line.text, size), room) for line in lines]
     box_width = row + 3 * pad + round(max(font.getlength(text) for text, font in texts))
     box_height = row * len(lines) + 2 * pad
     # Only the corner passes through PIL: a picture of 48 million pixels would be copied twice otherwise.
@@ -95,12 +95,13 @@ def draw_inside(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
     return result
 
 
-def draw_below(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
+def draw_below(picture: np.ndarray, entries: list[Entry], size: int | None = None) -> np.ndarray:
     """Adds a white strip with the legend in columns under the picture, which stays free.
 
     Args:
         picture: (h, w, 3) uint8 RGB.
         entries: lines, most important first; at most 24 are written.
+        size: of the letters, in pixels; default: by the width of the picture.
 
     Returns:
         (h + strip, w, 3) uint8 RGB.
@@ -109,7 +110,7 @@ def draw_below(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
     if not lines:
         return picture.copy()
     height, width = picture.shape[:2]
-    size = int(np.clip(width / 40, 12, 96))
+    size = size or int(np.clip(width / 40, 12, 96))
     row, pad = round(size * 1.5), size // 2
     usable = width - 2 * pad
     whole = [_written(line.text, size) for line in lines]
@@ -117,13 +118,36 @@ def draw_below(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
     columns = max(1, min(len(lines), int(usable // widest)))
     per_column = -(-len(lines) // columns)
     step = usable // columns
-    texts = [_cut(text, font, step - row - 2 * pad) for text, font in whole]
+    texts = [cut(text, font, step - row - 2 * pad) for text, font in whole]
     strip = Image.new("RGB", (width, per_column * row + 2 * pad), "white")
     draw = ImageDraw.Draw(strip)
     for column in range(columns):
         part = slice(column * per_column, (column + 1) * per_column)
         _draw_lines(draw, lines[part], texts[part], (pad + column * step, pad), row)
     return np.concatenate([picture, np.asarray(strip)], axis=0)
+
+
+def cut(text: str, font: ImageFont.FreeTypeFont, room: float) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Shortens a text to a width with an ellipsis.
+
+    Args:
+        text: one line.
+        font: that it is drawn in.
+        room: width in pixels.
+
+    Returns:
+        The text, of which at least the first letter stays, and the font.
+    """
+    if font.getlength(text) <= room:
+        return text, font
+    low, high = 1, len(text)
+    while low < high:  # the longest prefix that fits, by bisection: names may have thousands of letters
+        middle = (low + high + 1) // 2
+        if font.getlength(text[:middle] + ELLIPSIS) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low] + ELLIPSIS, font
 
 
 def _written(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
@@ -139,17 +163,3 @@ def _draw_lines(draw, lines, texts, corner: tuple[int, int], row: int) -> None:
             swatch = (left + inset, y + inset, left + row - inset, y + row - inset)
             draw.rectangle(swatch, fill=tuple(int(value) for value in line.colour), outline="black")
         draw.text((left + row + inset, y + row // 2), text, fill="black", font=font, anchor="lm")
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont, room: float) -> tuple[str, ImageFont.FreeTypeFont]:
-    """Shortens a text to `room` pixels with an ellipsis; at least its first letter stays."""
-    if font.getlength(text) <= room:
-        return text, font
-    low, high = 1, len(text)
-    while low < high:  # the longest prefix that fits, by bisection: names may have thousands of letters
-        middle = (low + high + 1) // 2
-        if font.getlength(text[:middle] + ELLIPSIS) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low] + ELLIPSIS, font

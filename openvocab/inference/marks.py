@@ -14,12 +14,16 @@ from openvocab.console import counted
 from openvocab.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE
 
 SEGMENTATION = "segmentation"
+PREDICTION = "prediction"
 SCENE = "drawn scene"
+SHEET = "sheet"
 TABLE = "table"
 WEIGHTS = "weights"
 TEXTS = {
     SEGMENTATION: "openvocab-seg: segmentation",
+    PREDICTION: "openvocab-seg: prediction",
     SCENE: "openvocab-seg: drawn scene",
+    SHEET: "openvocab-seg: sheet",
     TABLE: "<!-- openvocab-seg: table -->",
     WEIGHTS: "see THIRD_PARTY.md of openvocab-seg.",  # the end of a notice that all shipped weights hold
 }

@@ -255,7 +255,7 @@ class Result:
 
     @property
     def _label_dtype(self) -> type:
-        return np.uint8 if len(self.names) < 255 else np.uint16
+        return label_dtype(len(self.names))
 
     def _legend(self) -> list[legend.Entry]:
         table = legend.colours(len(self.names))
@@ -270,6 +270,11 @@ class Result:
         height, width = self.labels.shape
         rows = max(1, _STRIP_PIXELS // width)
         return (slice(start, start + rows) for start in range(0, height, rows))
+
+
+def label_dtype(count: int) -> type:
+    """Returns the type of a label map on disk: uint8 below 255 classes, else uint16; the largest value is -1."""
+    return np.uint8 if count < 255 else np.uint16
 
 
 def prepare_folder(folder: str | os.PathLike) -> Path:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import replicas
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from guessing import assert_the_same_scores, scored_by_both
 from replicas import IGNORED
 
 import train_net
 from openvocab.data.catalog import CATALOG, benchmarks
 from openvocab.data.preparation.plans import run_script
+from openvocab.data.register import register_all
 from openvocab.model import OpenVocabularyModel
 
 VOC_VAL = ("2007_000033", "2007_000061", "2007_000129")
@@ -175,3 +177,18 @@ def test_reported_ious_are_those_counted_by_hand(prepared, catalogs, answers, me
         row = json.loads((tmp_path / f"{name}_results.json").read_text())["classes"][label]
         assert row["pixels"] == pixels > 0, (name, label)
     assert f"| {next(iter(known))}" in (tmp_path / "results.md").read_text()
+
+
+def test_detectron2s_own_evaluator_gives_the_same(prepared, catalogs, tmp_path):
+    root, known = prepared
+    register_all(root)
+    for name, labels in known.items():
+        shown = {int(value) for found in labels.values() for value in np.unique(found)}
+        classes = range(len(MetadataCatalog.get(name).stuff_classes))
+        nowhere = next((value for value in classes if value not in shown), 0)
+        if name in HELD_OUT:
+            with pytest.raises(ValueError, match=f"^{name}: got episodes, .*use train_net.py --eval-only"):
+                scored_by_both(name, tmp_path, nowhere)
+        else:
+            assert_the_same_scores(*scored_by_both(name, tmp_path, nowhere))
+    assert {255, 65535} == {MetadataCatalog.get(name).ignore_label for name in known}

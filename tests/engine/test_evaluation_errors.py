@@ -59,6 +59,10 @@ CASES = (
     Case("broken counts", {}, "toy_train_counts.npz: got no counts of an evaluation", images=3),
     Case("full disk at the start", {}, "No space left on device: '{tmp}/out/toy_test_counts.npz'",
          "toy_test_counts.npz"),
+    Case("full disk for a label map", {"TEST.PREDICTIONS": "True"},
+         "No space left on device: '{tmp}/out/predictions/toy_test/01.png'", "01.png", 2),
+    Case("full disk for segments", {"TEST.PREDICTIONS": "True"},
+         "No space left on device: '{tmp}/out/predictions/toy_test/sem_seg_predictions.json'", "sem_seg", 3),
     Case("full disk for results", {}, "No space left on device: '{tmp}/out/toy_test_results.json'",
          "toy_test_results.json", 3),
 )

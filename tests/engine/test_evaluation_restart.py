@@ -19,7 +19,7 @@ from openvocab.evaluation.progress import read_progress
 from openvocab.vocab.vocabulary import Vocabulary
 
 HERE = Path(__file__).parent
-TWO = {"DATASETS.TEST": "('toy_test', 'toy_train')"}
+TWO = {"DATASETS.TEST": "('toy_test', 'toy_train')", "TEST.PREDICTIONS": "True"}
 
 
 @pytest.fixture
@@ -35,7 +35,9 @@ def weights(toys, tmp_path):
 def content(folder):
     names = ["results.md", *(f"{name}_{end}" for name in ("toy_test", "toy_train")
                              for end in ("counts.npz", "results.json", "classes.csv"))]  # fmt: skip
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+    written = {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+    places = (folder / "predictions").rglob("*")
+    return written | {str(path.relative_to(folder)): path.read_bytes() for path in places if path.is_file()}
 
 
 def evaluate(cfg, resume=False):
@@ -47,12 +49,13 @@ def evaluate(cfg, resume=False):
 def test_ten_kills_and_an_unbroken_run_give_the_same_bytes(toys, weights, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     evaluate(toy_cfg(whole, **TWO, **weights))
-    assert len(content(whole)) == 7
+    assert len(content(whole)) == 7 + 2 * (20 + 1)  # with a label map for each of 20 pictures, and the JSON
     config = tmp_path / "toy.yaml"
     config.write_text("MODEL:\n  META_ARCHITECTURE: ToySegmenter\n")
     draw = random.Random(0)
-    moments = [draw.randint(1, 24) for _ in range(10)]
-    moments += ["toy_test_counts.npz", "toy_test_results.json", "toy_train_classes.csv", "results.md"]
+    moments = [draw.randint(10, 60) for _ in range(10)]
+    moments += ["toy_test_counts.npz", "toy_test/sem_seg_predictions.json", "toy_test_results.json", "toy_train/03.png",
+                "toy_train_classes.csv", "results.md"]  # fmt: skip
     arguments = [json.dumps(moments), "--config-file", str(config), "--num-gpus", "0", "--eval-only", "--resume",
                  *toy_overrides(broken, **TWO, **weights)]  # fmt: skip
     done = run_forked(HERE / "killed_evaluation.py", arguments, os.environ | {"TOY_ROOT": str(toys)})
@@ -88,7 +91,7 @@ def test_two_processes_count_the_same_and_go_on_with_what_one_left(weights, tmp_
     assert content(two) == content(one)  # counts.npz among them: the same integers
 
 
-@pytest.mark.parametrize("change", ["weights", "image", "setting", "words", "nothing"])
+@pytest.mark.parametrize("change", ["weights", "image", "setting", "words", "predictions", "nothing"])
 def test_what_changed_is_not_continued(toys, weights, tmp_path, change, caplog):
     caplog.set_level("INFO", "openvocab")
     cfg = toy_cfg(tmp_path / "out", **weights)
@@ -101,11 +104,24 @@ def test_what_changed_is_not_continued(toys, weights, tmp_path, change, caplog):
         os.utime(toys / "03.png", ns=(1, 1))
     elif change == "setting":
         cfg.INPUT.MIN_SIZE_TEST = 16
+    elif change == "predictions":
+        cfg.TEST.PREDICTIONS = True  # samples that were counted before have no label maps
     elif change == "words":
         toy_method.MetadataCatalog.get("toy_test").set(vocabulary=Vocabulary.from_words(["a", "b", "c"]))
     evaluate(cfg, resume=True)
     assert ("starting with the first sample" in caplog.text) == (change != "nothing")
     assert ("resuming after 20 samples" in caplog.text) == (change == "nothing")
+    assert len(list((tmp_path / "out").glob("predictions/*/*.png"))) == 20 * (change == "predictions")
+
+
+def test_label_maps_that_somebody_deleted_are_made_again(weights, tmp_path, caplog):
+    cfg = toy_cfg(tmp_path, **weights, **{"TEST.PREDICTIONS": "True"})
+    evaluate(cfg)
+    before = content(tmp_path)
+    (tmp_path / "predictions" / "toy_test" / "07.png").unlink()
+    evaluate(cfg, resume=True)
+    assert "toy_test_counts.npz: without 1 prediction: " in caplog.text and "07.png, starting with" in caplog.text
+    assert content(tmp_path) == before and "predictions/toy_test/07.png" in before
 
 
 def test_without_resume_it_starts_anew(weights, tmp_path, caplog):

@@ -84,13 +84,6 @@ def test_scores_and_label_maps_count_the_same():
     assert dict(second.evaluate()["sem_seg"]) == pytest.approx(expected)
 
 
-def test_several_channels_may_mean_one_class():
-    labels = np.array([[0, 1, 1, 1]])
-    judge = evaluator(class_names=["a", "rest"], channel_to_class=(0, 1, 1))
-    judge.process([{"sem_seg": torch.from_numpy(labels)}], [{"sem_seg": scores_of([[0, 1, 2, 0]], 3)}])
-    assert judge.evaluate()["sem_seg"]["mIoU"] == pytest.approx(100 * (1 / 2 + 2 / 3) / 2)
-
-
 @pytest.mark.parametrize(
     ("output", "message"),
     [

@@ -96,10 +96,10 @@ def test_legend_is_shortened_with_a_count():
 
 
 def test_long_words_end_in_an_ellipsis():
-    cut, font = legend._cut(*legend._written("a very long word " * 100, 12), 80)
+    cut, font = legend.cut(*legend._written("a very long word " * 100, 12), 80)
     assert cut.endswith("…") and font.getlength(cut) <= 80
-    assert legend._cut(*legend._written("cat", 12), 80)[0] == "cat"
-    assert legend._cut(*legend._written("two\nlines", 12), 200)[0] == "two lines"
+    assert legend.cut(*legend._written("cat", 12), 80)[0] == "cat"
+    assert legend.cut(*legend._written("two\nlines", 12), 200)[0] == "two lines"
 
 
 @pytest.mark.parametrize("count,dtype,none", [(3, np.uint8, 255), (254, np.uint8, 255), (255, np.uint16, 65535)])
