@@ -70,7 +70,9 @@ def inspection_of(job):
 
 
 def test_the_worst_image_comes_first(job):
-    found = inspection_of(job).worst_first()
+    inspection = inspection_of(job)
+    inspection.samples.reverse()  # NaN stays where it is if nobody cares, so it must not be the last already
+    found = inspection.worst_first()
     assert [os.path.basename(image.sample["file_name"])[0] for image in found] == list("edcbaf")
     assert found[0].miou == pytest.approx(50) and found[0].accuracy == pytest.approx(100 * 3 / 7)
     assert found[4].miou == found[4].accuracy == 100
