@@ -29,7 +29,7 @@ from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.run import evaluate
-from openvocab.evaluation.words import training_words, use_vocabulary_of
+from openvocab.evaluation.words import train_with_words_of, training_words
 from openvocab.model import VocabularyOptions
 from openvocab.vocab.trained import KEY as WORDS
 from openvocab.vocab.trained import TrainedWords
@@ -174,7 +174,7 @@ class Trainer(DefaultTrainer):
             dataset_dicts(name)  # a missing test set is an error now, not after hours
         self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
         if not self.cfg.MODEL.VOCABULARY.TRAIN:
-            use_vocabulary_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg, training=True)
+            train_with_words_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg.MODEL.VOCABULARY.WORDS)
         self.checkpointer.record[WORDS] = self._words().as_checkpoint()
         logging.getLogger(TrainerBase.__module__).addFilter(own_errors_in_one_line)  # a second time changes nothing
         if comm.is_main_process():

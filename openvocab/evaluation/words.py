@@ -36,26 +36,21 @@ def vocabulary_of(dataset_name: str, words: str) -> Vocabulary | None:
     return Vocabulary.builtin(builtin, words) if builtin else metadata.get("vocabulary", None)
 
 
-def use_vocabulary_of(model: nn.Module, dataset_name: str, cfg: CfgNode, training: bool = False) -> None:
-    """Gives a model the words of a dataset, for inputs that bring none.
+def train_with_words_of(model: nn.Module, dataset_name: str, words: str) -> None:
+    """Gives a model the words of a dataset to train with, for inputs that bring none.
 
     Args:
         model: possibly wrapped; a model without `set_default_vocabulary` is left alone.
-        dataset_name: registered; without words of its own those that the config names are used, and without these the
-            model keeps what it has.
-        cfg: MODEL.VOCABULARY.
-        training: whether they are for training or for evaluation; the model keeps the two apart.
+        dataset_name: registered; without words of its own the model keeps what it has.
+        words: MODEL.VOCABULARY.WORDS.
 
     Raises:
-        ValueError: unknown MODEL.VOCABULARY.WORDS, TRAIN or TEST.
+        ValueError: unknown `words`.
     """
     inner = model.module if isinstance(model, DistributedDataParallel) else model
-    if training:
-        vocabulary = vocabulary_of(dataset_name, cfg.MODEL.VOCABULARY.WORDS)
-    else:
-        vocabulary = words_for_test(cfg, dataset_name)
+    vocabulary = vocabulary_of(dataset_name, words)
     if vocabulary is not None and hasattr(inner, "set_default_vocabulary"):
-        inner.set_default_vocabulary(vocabulary, training=training)
+        inner.set_default_vocabulary(vocabulary, training=True)
 
 
 def words_for_test(cfg: CfgNode, dataset_name: str) -> Vocabulary | None:

@@ -14,7 +14,7 @@ import train_net
 from openvocab.engine.errors import raised_by_us, report_user_errors
 from openvocab.engine.launcher import count_processes
 from openvocab.engine.trainer import Trainer, scale_to_processes
-from openvocab.evaluation.words import use_vocabulary_of
+from openvocab.evaluation.words import train_with_words_of
 from openvocab.vocab.vocabulary import Vocabulary
 
 
@@ -134,16 +134,16 @@ def test_linear_scaling_from_the_recipe(tmp_path):
     assert scale_to_processes(recipe, 4) is recipe
 
 
-def test_evaluation_hands_over_the_words_of_the_dataset(toys, tmp_path):
+def test_training_hands_over_the_words_of_the_dataset(toys, tmp_path):
     cfg = toy_cfg(tmp_path / "out")
     model = Trainer(cfg).model
-    use_vocabulary_of(model, "toy_test", cfg)
+    train_with_words_of(model, "toy_test", "prompts")
     assert model.vocabulary is None  # the metadata have no vocabulary: the model keeps its own words
     words = Vocabulary.from_words(toy_method.CLASSES)
     toy_method.MetadataCatalog.get("toy_test").vocabulary = words
-    use_vocabulary_of(model, "toy_test", cfg)
-    assert model.vocabulary == (words.with_synonyms("first"), False)
-    use_vocabulary_of(torch.nn.Linear(1, 1), "toy_test", cfg)  # knows no words
+    train_with_words_of(model, "toy_test", "prompts")
+    assert model.vocabulary == (words, True)
+    train_with_words_of(torch.nn.Linear(1, 1), "toy_test", "prompts")  # knows no words
 
 
 def test_training_takes_the_words_of_its_dataset(toys, tmp_path):
