@@ -155,7 +155,7 @@ def test_large_vocabulary(name, model, features, golden):
 @torch.no_grad()
 def test_sliding_window(name, model, golden, monkeypatch):
     seen, merge = [], model.merge_logits
-    monkeypatch.setattr(model, "merge_logits", lambda logits: seen.append(logits) or merge(logits))
+    monkeypatch.setattr(model, "merge_logits", lambda logits, size: seen.append(logits) or merge(logits, size))
     answer = model([{"image": golden_image(480, 640), "height": 120, "width": 160, "vocabulary": SMALL}])
     assert_golden(seen[0][:, :, ::4, ::4], golden["sliding_window_crop_logits"])
     assert_golden(answer[0]["sem_seg"], golden["sliding_window_probabilities"])
