@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         report(error)
         return 2
-    from openvocab.checkpoint.download import DownloadError
+    from openvocab.checkpoint.hub_errors import DownloadError
 
     try:
         args = build_parser().parse_args(argv)

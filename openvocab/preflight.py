@@ -47,6 +47,8 @@ REQUIREMENTS = (
     # Up to 10.0.1, ImageOps.exif_transpose turns a TIFF with an Orientation tag a second time: loading has turned it.
     Requirement("pillow", "PIL", ">=10.1"),
     Requirement("opencv-python", "cv2", ">=4.8"),
+    # 1.5 does not go on where a connection was cut; tests/checkpoint/test_hub.py was run with 1.20.0 and 2.0.0, too.
+    Requirement("huggingface_hub", "huggingface_hub", ">=1.20,<3"),
     Requirement("tqdm", "tqdm"),
     Requirement("ftfy", "ftfy"),  # open_clip's tokenizer needs it, too
     # The rest is imported by detectron2, which is installed without its own (outdated) list of requirements.

@@ -12,6 +12,7 @@ from openvocab import preflight
 GOOD = {
     "torch": "2.15.0", "torchvision": "0.29.2", "open_clip_torch": "3.3.0", "timm": "1.0.31",
     "fvcore": "0.1.5.post20221221", "numpy": "2.4.6", "pillow": "12.3.0", "opencv-python": "5.0.0.93", "tqdm": "4.70.1",
+    "huggingface_hub": "2.4.0",
     "pycocotools": "2.0.11", "iopath": "0.1.10", "yacs": "0.1.8", "omegaconf": "2.3.1", "hydra-core": "1.3.8",
     "cloudpickle": "3.1.2", "matplotlib": "3.11.2", "packaging": "26.3", "tabulate": "0.10.0", "tensorboard": "2.21.0",
     "termcolor": "3.3.0",

@@ -1,131 +1,17 @@
 """The models that can be asked for by name, and where their parameters lie on this machine."""
 
-import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from openvocab.assets import weights_path, weights_root
-from openvocab.checkpoint.download import DownloadError, download, sha256_of
-from openvocab.files import write_atomically
-
-logger = logging.getLogger(__name__)
+from openvocab.checkpoint import hub, hub_cache, notes
+from openvocab.checkpoint.hub_errors import DownloadError
+from openvocab.checkpoint.zoo_models import MODELS as _MODELS
+from openvocab.checkpoint.zoo_models import ZooModel
 
 DEFAULT_MODEL = "emojiscapes_catseg"
 CACHE_VARIABLE = "OPENVOCAB_CACHE"
 OFFLINE_VARIABLE = "OPENVOCAB_OFFLINE"
-
-
-@dataclass(frozen=True)
-class ZooModel:
-    """One model.
-
-    Attributes:
-        name: what `Segmenter.load` and `--model` take.
-        method: the META_ARCHITECTURE.
-        config: name of its config, as `openvocab.assets.config_path` takes it.
-        file_name: of the parameters.
-        licence: of the parameters.
-        note: one line for people.
-        url: where they can be fetched; None if they ship with the package, or can be fetched by hand only.
-        page: where a person fetches them with a browser, if there is no `url` for programs.
-        sha256: of the file; None where its authors published none, or it ships with the package (git and pip compare
-            hashes of their own, and a file that was cut later cannot be read).
-    """
-
-    name: str
-    method: str
-    config: str
-    file_name: str
-    licence: str
-    note: str
-    url: str | None = None
-    page: str | None = None
-    sha256: str | None = None
-
-
-# The authors of the released files publish no hashes: the first load notes what came (NAME.sha256 beside the file), and
-# every later one compares.
-_RELEASED = "https://huggingface.co/spaces/hamacojr/CAT-Seg-weights/resolve/main/"
-_SMALL_LICENCE = "MIT; trained on drawings under CC BY-SA 4.0 and others, see THIRD_PARTY.md"
-_LSEG_LICENCE = "MIT (code of the authors); CLIP: MIT; trained on ADE20K and others, which have terms of their own"
-_DRIVE = "https://drive.google.com/file/d/"
-_MODELS = (
-    ZooModel(
-        name="emojiscapes_catseg",
-        method="CATSeg",
-        config="emojiscapes/catseg",
-        file_name="emojiscapes_catseg.pth",
-        licence=_SMALL_LICENCE,
-        note="small, ships with the package; knows drawn scenes of everyday things, not photographs",
-    ),
-    ZooModel(
-        name="emojiscapes_lseg",
-        method="LSeg",
-        config="emojiscapes/lseg",
-        file_name="emojiscapes_lseg.pth",
-        licence=_SMALL_LICENCE,
-        note="small, ships with the package; trained on the same scenes as emojiscapes_catseg",
-    ),
-    ZooModel(
-        name="catseg_b",
-        method="CATSeg",
-        config="catseg_b",
-        file_name="model_base.pth",
-        url=_RELEASED + "model_base.pth",
-        licence="MIT (code of the authors); CLIP: MIT; trained on COCO-Stuff",
-        note="released CAT-Seg ViT-B/16; published mIoU: A-150 31.8, A-847 12.0, PC-59 57.5, PC-459 19.0",
-    ),
-    ZooModel(
-        name="catseg_l",
-        method="CATSeg",
-        config="catseg_l",
-        file_name="model_large.pth",
-        url=_RELEASED + "model_large.pth",
-        licence="MIT (code of the authors); CLIP: MIT; trained on COCO-Stuff",
-        note="released CAT-Seg ViT-L/14@336; published mIoU: A-150 37.9, A-847 16.0, PC-59 63.3, PC-459 23.8",
-    ),
-    ZooModel(
-        name="lseg_l16",
-        method="LSeg",
-        config="lseg_l16",
-        file_name="demo_e200.ckpt",
-        page=_DRIVE + "1FTuHY1xPUkM-5gaDtMfgCl3D0gR89WV7",
-        licence=_LSEG_LICENCE,
-        note="released LSeg ViT-L/16, seven datasets; no published mIoU (a user measured 32.07 on ADE20K)",
-    ),
-    ZooModel(
-        name="lseg_l16_fss",
-        method="LSeg",
-        config="lseg_l16_fss1000",
-        file_name="fss_l16.ckpt",
-        page=_DRIVE + "1Nplkc_JsHIS55d--K2vonOOC3HrppzYy",
-        licence=_LSEG_LICENCE,
-        note="released LSeg ViT-L/16 for FSS-1000; published mIoU 87.8",
-    ),
-    *(
-        ZooModel(
-            name=f"lseg_rn101_{name}",
-            method="LSeg",
-            config=f"lseg_rn101_{config}",
-            file_name=f"{file}.ckpt",
-            page=_DRIVE + drive_id,
-            licence=_LSEG_LICENCE,
-            note=f"released LSeg ResNet-101, zero-shot {benchmark}; published mIoU {published}",
-        )
-        for name, config, file, drive_id, benchmark, published in (
-            ("pascal0", "pascal5i", "pascal_fold0", "1y4z4_yNGlZtn6osaeN4ZjMs6c0vr0F3m", "PASCAL-5i fold 0", 52.8),
-            ("pascal1", "pascal5i", "pascal_fold1", "1UZzN8kWkH-G8v6P8xcBXEHRZlQKPRxrX", "PASCAL-5i fold 1", 53.8),
-            ("pascal2", "pascal5i", "pascal_fold2", "1KCq1JphSMvj8X78bkWbdNIFm5zYzLTMX", "PASCAL-5i fold 2", 44.4),
-            ("pascal3", "pascal5i", "pascal_fold3", "1A_fllOJqyBg0ZTJcm85Cn0NAcwQbXnhl", "PASCAL-5i fold 3", 38.5),
-            ("coco0", "coco20i", "coco_fold0", "1nSYO3XtAv4mzWi4x-MFUfk04cpBKJT38", "COCO-20i fold 0", 22.1),
-            ("coco1", "coco20i", "coco_fold1", "1w0vz3yjEi_ZLgECRrgtoLxEHugyJkrs5", "COCO-20i fold 1", 25.1),
-            ("coco2", "coco20i", "coco_fold2", "1wmHtmJLdta18XuWQv6oX9llidCll_HrD", "COCO-20i fold 2", 24.9),
-            ("coco3", "coco20i", "coco_fold3", "1dliBUSOog7taJxMmb9cdefKH4XOKChVJ", "COCO-20i fold 3", 21.5),
-            ("fss", "fss1000", "fss_rn101", "1UIj49Wp1mAopPub5M6O4WW-Z79VB1bhw", "FSS-1000", 84.7),
-        )
-    ),
-)
 
 
 def models() -> tuple[ZooModel, ...]:
@@ -149,7 +35,9 @@ def find(name: str) -> ZooModel:
 
 
 def cache_folder() -> Path:
-    """Gives the folder for fetched files: $OPENVOCAB_CACHE, else ~/.cache/openvocab. Nothing is created.
+    """Gives the folder for files that a person puts there: $OPENVOCAB_CACHE, else ~/.cache/openvocab.
+
+    Nothing is created. Files that programs can fetch lie in the cache of the Hub's library (HF_HOME).
 
     Raises:
         ValueError: there is no home folder.
@@ -164,56 +52,84 @@ def cache_folder() -> Path:
 
 
 def offline() -> bool:
-    """Says whether $OPENVOCAB_OFFLINE forbids the network (any value but "", "0", "false" and "no")."""
-    return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
+    """Says whether the network is forbidden.
+
+    By $OPENVOCAB_OFFLINE (any value but "", "0", "false" and "no"), or as the Hub's library has it, by $HF_HUB_OFFLINE.
+    """
+    if os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "false", "no"):
+        return True
+    return hub_cache.constants().is_offline_mode()
 
 
-def weights_file(model: ZooModel, weights: str | os.PathLike | None = None) -> Path:
-    """Finds the parameters of a model: the given path, else the shipped file, else the cache folder, else the network.
+def weights_file(model: ZooModel, weights: str | os.PathLike | None = None, download: bool = True) -> Path:
+    """Finds the parameters of a model.
+
+    They are the given path, else the shipped file, else the one in `cache_folder`, else the one in the cache of the
+    Hub's library, else fetched into that. What is on this disk is used without any request.
 
     Args:
         model: from `find`.
         weights: a file that is used instead of looking for one.
+        download: whether a missing file may be fetched.
 
     Returns:
         path of an existing file whose hash, where one is known, was compared.
 
     Raises:
-        ValueError: the file is missing and may not be fetched, its hash differs from the known one, or there is no home
-            folder and no other one for fetched files.
-        DownloadError: fetching failed.
+        ValueError: the given file is missing, a hash differs from the one noted before, or there is no home folder and
+            HF_HOME names no other one.
+        DownloadError: the file is not on this disk and may not or cannot be fetched, or it is another one than the Hub
+            published; then it was removed.
     """
     if weights is not None:
         return weights_path(weights)
-    if model.url is None and model.page is None:
-        return _shipped(model)
-    path = cache_folder() / model.file_name
-    if os.path.isfile(path):  # Path.is_file raises where the folder may not be looked into
-        _compare(model, path, sha256_of(path))
+    if model.shipped:
+        return weights_path(weights_root() / model.file_name)  # not a file of that name in the current folder
+    path = on_disk(model)
+    if path is None and (offline() or not download or model.page):
+        raise DownloadError(_how_to_get(model))
+    if path is None:
+        try:
+            path = hub.fetch(model.hub_file)
+        except DownloadError as error:
+            raise DownloadError(f"{error}; to do without, {_by_hand(model)}") from error
+    _compare(model, path)
+    return path
+
+
+def on_disk(model: ZooModel) -> Path | None:
+    """Finds the parameters of a model on this disk: no request, no hash, no error.
+
+    Args:
+        model: from `find`.
+
+    Returns:
+        path of an existing file, or None.
+    """
+    if model.shipped:
+        path = weights_root() / model.file_name
+    else:
+        path = _hand_file(model)
+    if path is not None and os.path.isfile(path):  # Path.is_file raises where the folder may not be looked into
         return path
-    place = f"put the file there by hand, pass its path as weights, or set {CACHE_VARIABLE} to another folder"
-    if model.url is None:
-        raise ValueError(
-            f"weights: {path} is missing and can be fetched with a browser only, from {model.page}: {place}")
-    if offline():
-        raise ValueError(
-            f"weights: {path} is missing and {OFFLINE_VARIABLE} forbids the network; "
-            f"fetch {model.url} elsewhere and {place}"
-        )
-    logger.info("fetching %s from %s into %s", model.name, model.url, path)
-    try:
-        digest = download(model.url, path, sha256=model.sha256)
-    except DownloadError as error:
-        raise DownloadError(f"{error}; to do without fetching {model.file_name} into {path.parent}, {place}") from error
-    _compare(model, path, digest)
-    return path
+    return hub_cache.cached(model.hub_file) if model.repo else None
 
 
-def _shipped(model: ZooModel) -> Path:
-    path = weights_path(weights_root() / model.file_name)  # not a file of that name in the current folder
-    if model.sha256 is not None:
-        _compare(model, path, sha256_of(path))
-    return path
+def remote_size(model: ZooModel) -> int:
+    """Asks for the size of a file that can be fetched.
+
+    Args:
+        model: from `find`.
+
+    Returns:
+        bytes.
+
+    Raises:
+        DownloadError: it cannot be fetched; known within ten seconds ($OPENVOCAB_HUB_TIMEOUT).
+    """
+    if model.repo is None or offline():
+        raise DownloadError(_how_to_get(model))
+    return hub.size_of(model.hub_file)
 
 
 def note_hash(model: ZooModel, path: Path) -> None:
@@ -222,38 +138,72 @@ def note_hash(model: ZooModel, path: Path) -> None:
     Not before: what a browser saved under the name of the weights may be a web page.
 
     Args:
-        model: from `find`. Nothing is noted where its hash is published or it ships with the package.
+        model: from `find`. Nothing is noted where its hash is published or it ships with the package (git and pip
+            compare hashes of their own, and a file that was cut later cannot be read).
         path: from `weights_file`; nothing is noted of a file elsewhere.
     """
-    note = _note_of(path)
-    if model.sha256 or not _is_cached(model, path) or note.is_file():
+    note = _note_of(model, path)
+    if note is not None:
+        notes.write_note(path, note)
+
+
+def _hand_file(model: ZooModel) -> Path | None:
+    try:
+        return cache_folder() / model.file_name
+    except ValueError:  # without a home folder nothing was put there; shipped weights and own files need none
+        return None
+
+
+def _note_of(model: ZooModel, path: Path) -> Path | None:
+    """Where the hash of a file is noted, None where it need not be.
+
+    Notes on files in the cache of the Hub's library lie in our own folder: that cache is the library's, which lists and
+    checks what is in it, and often belongs to somebody else. The commit is in the name, as the file may change with it.
+    """
+    hand = _hand_file(model)
+    if model.shipped or hand is None:
+        return None
+    if path == hand:
+        return hand.with_name(hand.name + ".sha256")
+    if model.repo is None or path != hub_cache.cached(model.hub_file) or hub_cache.sha256_in_cache(path):
+        return None
+    return hand.with_name(f"{hand.name}.{path.parent.name}.sha256")
+
+
+def _compare(model: ZooModel, path: Path) -> None:
+    """Compares a file's hash with the one that the Hub published, else with the one noted when it was first loaded."""
+    note = _note_of(model, path)
+    if note is not None:
+        notes.compare_with_note(path, note)
+    published = hub_cache.sha256_in_cache(path) if model.repo and path != _hand_file(model) else None
+    if published is None:
         return
-    digest = sha256_of(path)
-    logger.warning("%s: no hash is published for this file; noting sha256 %s in %s", path, digest, note)
+    digest = notes.sha256_of(path)
+    if digest == published:
+        return
+    wrong = (f"{model.name}: {path} is not what {model.hub_file.address} published (expected sha256 {published}, got "
+             f"{digest})")
     try:
-        write_atomically(note, f"{digest}  {path.name}\n".encode())
-    except OSError as error:  # a read-only cache is a legitimate set-up; the hash was printed
-        logger.warning("cannot note the hash in %s: %s", note, error)
+        hub_cache.remove(path)
+    except OSError as error:
+        todo = f"remove it, or {_by_hand(model)}"
+        raise DownloadError(f"{wrong}, and cannot be removed ({error.strerror}): {todo}") from error
+    raise DownloadError(f"{wrong}, and was removed: run the same command again, or {_by_hand(model)}")
 
 
-def _is_cached(model: ZooModel, path: Path) -> bool:
-    try:
-        return path == cache_folder() / model.file_name
-    except ValueError:  # without a cache folder, nothing lies in it; shipped weights and own files need none
-        return False
+def _how_to_get(model: ZooModel) -> str:
+    """Says, in one line, how a file that is not on this disk gets there."""
+    missing = f"weights: {model.name} needs {model.file_name}, which is not on this disk"
+    if model.shipped:
+        return f"weights: {model.name} comes with the package and is not fetched"
+    if model.page is not None:
+        return f"{missing} and can be fetched with a browser only, from {model.page}: {_by_hand(model)}"
+    why = " and the network is forbidden (OPENVOCAB_OFFLINE or HF_HUB_OFFLINE)" if offline() else ""
+    return (f"{missing}{why}; with a network, fetch it by `{model.hub_file.command}`; without one, fetch "
+            f"{model.hub_file.address} elsewhere and {_by_hand(model)}")
 
 
-def _note_of(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
-def _compare(model: ZooModel, path: Path, digest: str) -> None:
-    """Compares a file's hash with the published one, else with the one noted when it was first loaded."""
-    note = _note_of(path)
-    noted = note.read_text().split() if note.is_file() else []
-    expected = model.sha256 or (noted[0] if noted else None)
-    if expected is not None and digest != expected.lower():
-        raise ValueError(
-            f"weights: {path} has changed: expected sha256 {expected}, got {digest}; "
-            f"delete it and {note.name} to fetch it again"
-        )
+def _by_hand(model: ZooModel) -> str:
+    hand = _hand_file(model)
+    place = f"a folder that {CACHE_VARIABLE} names" if hand is None else f"{hand}, set {CACHE_VARIABLE} to its folder"
+    return f"copy {model.file_name} to {place}, or pass its path as weights"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from detectron2.utils import comm
 
+from openvocab.checkpoint.hub_errors import DownloadError
 from openvocab.methods import METHODS
 
 OWN_PACKAGES = ("openvocab", *METHODS.values())
@@ -49,7 +50,7 @@ def report_user_errors(function: Callable[[], int], may_speak: Callable[[int], b
     """
     try:
         return function()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, DownloadError) as error:
         if not raised_by_us(error):
             raise
         if may_speak(USER_ERROR):

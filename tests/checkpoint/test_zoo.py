@@ -1,13 +1,18 @@
 import dataclasses
+import errno
 import hashlib
 import logging
+import os
+import re
 
 import pytest
 
-from openvocab.checkpoint import zoo
-from openvocab.checkpoint.download import DownloadError
+from openvocab.checkpoint import hub_cache, zoo
+from openvocab.checkpoint.hub_errors import DownloadError, explained
+from openvocab.engine.errors import USER_ERROR, report_user_errors
 
 DIGEST = hashlib.sha256(b"weights").hexdigest()
+COMMIT = "c" * 40
 
 
 @pytest.fixture
@@ -18,17 +23,33 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.fixture(autouse=True)
+def hub(tmp_path, monkeypatch):
+    """The library's cache, which is somebody's own otherwise."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub" / "spaces--hamacojr--CAT-Seg-weights"
+
+
 @pytest.fixture
-def model(tmp_path):
-    """A released model on a file:// address: no server is needed to fetch it."""
-    (tmp_path / "remote.pth").write_bytes(b"weights")
-    return dataclasses.replace(zoo.find("catseg_b"), url=(tmp_path / "remote.pth").as_uri(), file_name="model.pth")
+def model():
+    return dataclasses.replace(zoo.find("catseg_b"), file_name="model.pth")
+
+
+def put_into(hub, content: bytes, etag: str):
+    """Lays a file where the library would."""
+    for folder in ("refs", "blobs", f"snapshots/{COMMIT}"):
+        (hub / folder).mkdir(parents=True, exist_ok=True)
+    (hub / "refs" / "main").write_text(COMMIT)
+    (hub / "blobs" / etag).write_bytes(content)
+    path = hub / "snapshots" / COMMIT / "model.pth"
+    path.symlink_to(f"../../blobs/{etag}")
+    return path
 
 
 def test_names_are_unique_and_the_default_exists():
     names = [model.name for model in zoo.models()]
     assert len(set(names)) == len(names) and {"catseg_b", "catseg_l"} < set(names)
-    assert zoo.find(zoo.DEFAULT_MODEL).url is None, "the default must not need a network"
+    assert zoo.find(zoo.DEFAULT_MODEL).shipped, "the default must not need a network"
     assert len({model.file_name for model in zoo.models()}) == len(names), "files would overwrite each other"
 
 
@@ -57,11 +78,17 @@ def nobody(monkeypatch):
 
 
 def test_without_a_home_folder_the_variable_is_named(nobody, model, tmp_path, monkeypatch):
-    for ask in (zoo.cache_folder, lambda: zoo.weights_file(model), lambda: zoo.weights_file(zoo.find("lseg_l16"))):
-        with pytest.raises(ValueError, match="^cache: there is no home folder .* expected OPENVOCAB_CACHE [^\n]*$"):
-            ask()
-    monkeypatch.setenv("OPENVOCAB_CACHE", str(tmp_path / "cache"))
-    assert zoo.weights_file(model).read_bytes() == b"weights"
+    with pytest.raises(ValueError, match="^cache: there is no home folder .* expected OPENVOCAB_CACHE [^\n]*$"):
+        zoo.cache_folder()
+    with pytest.raises(DownloadError, match="^[^\n]*browser[^\n]*copy demo_e200.ckpt to a folder that OPENVOCAB_CACHE"):
+        zoo.weights_file(zoo.find("lseg_l16"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache/huggingface/hub")
+    with pytest.raises(ValueError, match="^cache: there is no home folder .* expected HF_HOME [^\n]*$"):
+        hub_cache.cache_root()
+    assert zoo.on_disk(model) is None
+    monkeypatch.setenv("OPENVOCAB_CACHE", str(tmp_path))
+    (tmp_path / "model.pth").write_bytes(b"weights")
+    assert zoo.weights_file(model) == zoo.on_disk(model) == tmp_path / "model.pth"
 
 
 def test_shipped_and_own_weights_need_no_home_folder(nobody, model, tmp_path):
@@ -71,24 +98,18 @@ def test_shipped_and_own_weights_need_no_home_folder(nobody, model, tmp_path):
     own = tmp_path / model.file_name
     own.write_bytes(b"mine")
     zoo.note_hash(model, zoo.weights_file(model, own))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pth", "remote.pth"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pth"]
     with pytest.raises(ValueError, match="weights: no such file: ~/absent.pth"):
         zoo.weights_file(model, "~/absent.pth")
 
 
-@pytest.mark.parametrize("place", ["file", "file/cache", "/proc/cache"])  # /proc: not even root can make one there
-def test_a_cache_that_cannot_be_made_names_the_variable(model, tmp_path, monkeypatch, place):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("OPENVOCAB_CACHE", str(tmp_path / place))
-    monkeypatch.delenv("OPENVOCAB_OFFLINE", raising=False)
-    with pytest.raises(DownloadError, match=r"^[^\n]*cannot write [^\n]*set OPENVOCAB_CACHE to another folder$"):
-        zoo.weights_file(model)
-
-
 @pytest.mark.parametrize("value,expected", [("1", True), ("true", True), ("0", False), ("", False), ("No", False)])
 def test_offline_switch(monkeypatch, value, expected):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("OPENVOCAB_OFFLINE", value)
     assert zoo.offline() is expected
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert zoo.offline()
 
 
 def test_explicit_path_wins(model, cache, tmp_path):
@@ -100,8 +121,9 @@ def test_explicit_path_wins(model, cache, tmp_path):
 
 
 def test_first_load_notes_the_hash_and_later_ones_compare(model, cache, caplog):
-    path = zoo.weights_file(model)
-    assert path == cache / "model.pth" and path.read_bytes() == b"weights"
+    path = cache / "model.pth"
+    path.write_bytes(b"weights")
+    assert zoo.weights_file(model) == path
     assert not (cache / "model.pth.sha256").exists()  # nobody has loaded it yet
     with caplog.at_level(logging.WARNING):
         zoo.note_hash(model, path)
@@ -113,30 +135,79 @@ def test_first_load_notes_the_hash_and_later_ones_compare(model, cache, caplog):
         zoo.weights_file(model)
 
 
-def test_published_hash_is_compared(model, cache):
-    wrong = dataclasses.replace(model, sha256="0" * 64)
-    with pytest.raises(DownloadError, match="expected sha256"):
-        zoo.weights_file(wrong)
-    assert not (cache / "model.pth").exists()
-    assert zoo.weights_file(dataclasses.replace(model, sha256=DIGEST)).read_bytes() == b"weights"
+def test_a_file_of_the_hub_with_a_published_hash_needs_no_note(model, cache, hub):
+    path = put_into(hub, b"weights", DIGEST)
+    assert zoo.weights_file(model, download=False) == zoo.on_disk(model) == path
+    zoo.note_hash(model, path)
+    assert not list(cache.iterdir())
 
 
-def test_offline_never_opens_a_connection(model, cache, monkeypatch):
-    monkeypatch.setenv("OPENVOCAB_OFFLINE", "1")
-    monkeypatch.setattr(zoo, "download", lambda *args, **kwargs: pytest.fail("touched the network"))
-    with pytest.raises(ValueError) as caught:
+def test_a_file_of_the_hub_without_one_is_noted_in_our_folder(model, cache, hub):
+    path = put_into(hub, b"weights", "e" * 40)
+    zoo.note_hash(model, zoo.weights_file(model))
+    assert [note.name for note in cache.iterdir()] == [f"model.pth.{COMMIT}.sha256"]
+    (hub / "blobs" / ("e" * 40)).write_bytes(b"other")
+    with pytest.raises(ValueError, match=f"{path} has changed: expected sha256 {DIGEST}"):
         zoo.weights_file(model)
-    for part in (str(cache / "model.pth"), model.url, "OPENVOCAB_OFFLINE", "OPENVOCAB_CACHE"):
-        assert part in str(caught.value)
-    (cache / "model.pth").write_bytes(b"weights")
-    assert zoo.weights_file(model) == cache / "model.pth"
 
 
-def test_failed_download_says_what_to_do(model, cache, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    gone = dataclasses.replace(model, url=model.url + ".gone")
-    with pytest.raises(DownloadError, match="by hand"):
-        zoo.weights_file(gone)
+def test_a_damaged_file_of_the_hub_is_removed_with_all_that_it_links_to(model, cache, hub, tmp_path):
+    path = put_into(hub, b"", DIGEST)
+    store = tmp_path / "hub" / "blobs" / ("d" * 64)  # where the library keeps what several repositories hold
+    store.parent.mkdir()
+    store.write_bytes(b"damaged")
+    (hub / "blobs" / DIGEST).unlink()
+    (hub / "blobs" / DIGEST).symlink_to(store)
+    with pytest.raises(DownloadError, match=f"^catseg_b: {path} is not what .* published .*{DIGEST}, got .*removed: "):
+        zoo.weights_file(model)
+    assert not store.exists() and not list((hub / "blobs").iterdir()) and zoo.on_disk(model) is None
+
+
+def test_a_damaged_file_in_a_read_only_cache_is_named(model, cache, hub, monkeypatch):
+    def refuse(path):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    path = put_into(hub, b"damaged", DIGEST)
+    monkeypatch.setattr(hub_cache, "remove", refuse)
+    with pytest.raises(DownloadError, match=f"{path} is not .* cannot be removed .Read-only file system.: remove"):
+        zoo.weights_file(model)
+
+
+def test_a_cache_of_the_hub_that_cannot_be_read_is_none(model, cache, hub, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", refuse)
+    assert zoo.on_disk(model) is None
+
+
+@pytest.mark.parametrize("name", ["catseg_b", "lseg_l16"])
+def test_what_cannot_be_had_is_one_line_of_a_program(cache, capsys, name):
+    assert report_user_errors(lambda: zoo.weights_file(zoo.find(name), download=False)) == USER_ERROR
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: weights: {name} needs ") and error.count("\n") == 1
+    assert str(cache / zoo.find(name).file_name) in error
+    with pytest.raises(DownloadError, match=f"^weights: {name} needs "):
+        zoo.remote_size(zoo.find(name))
+
+
+def test_what_ships_is_on_disk_and_has_no_size_elsewhere():
+    shipped = zoo.find(zoo.DEFAULT_MODEL)
+    assert zoo.on_disk(shipped) == zoo.weights_file(shipped, download=False)
+    with pytest.raises(DownloadError, match="comes with the package"):
+        zoo.remote_size(shipped)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/cache/blob"), "the disk is full /cache/blob; free some"),
+        (RuntimeError("Data processing error:\nCAS"), "Data processing error: CAS; run .*HF_HUB_DISABLE_XET=1"),
+        (RuntimeError(), "RuntimeError; run the same"),
+    ],
+)
+def test_errors_that_no_server_here_can_cause(error, expected):
+    assert re.match(expected, explained(error, 10))
 
 
 def test_a_cache_that_cannot_be_written_still_loads(model, cache, caplog):
@@ -147,12 +218,12 @@ def test_a_cache_that_cannot_be_written_still_loads(model, cache, caplog):
     assert path == cache / "model.pth" and "cannot note the hash" in caplog.text
 
 
-def test_only_files_of_the_cache_without_a_published_hash_are_noted(model, cache, tmp_path):
+def test_only_files_of_the_cache_are_noted(model, cache, tmp_path):
     mine = tmp_path / "mine.pth"
     mine.write_bytes(b"mine")
     (cache / "model.pth").write_bytes(b"weights")
     zoo.note_hash(model, mine)
-    zoo.note_hash(dataclasses.replace(model, sha256=DIGEST), cache / "model.pth")
+    zoo.note_hash(dataclasses.replace(model, file_name="other.pth"), cache / "model.pth")
     zoo.note_hash(zoo.find(zoo.DEFAULT_MODEL), zoo.weights_file(zoo.find(zoo.DEFAULT_MODEL)))
     assert not list(tmp_path.rglob("*.sha256"))
 
@@ -189,5 +260,3 @@ def test_shipped_model_is_looked_for_in_the_package(monkeypatch, tmp_path):
     (tmp_path / file.name).write_bytes(b"another file of that name")
     monkeypatch.chdir(tmp_path)
     assert file.parent.name == "weights" and zoo.weights_file(shipped) == file
-    with pytest.raises(ValueError, match="has changed"):
-        zoo.weights_file(dataclasses.replace(shipped, sha256="0" * 64))
