@@ -141,8 +141,8 @@ def test_interrupted(demo, run, source, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_killed_in_the_middle_and_started_again(repository, tiny, tmp_path):
     source, target = write(tmp_path / "in.mp4", 400), tmp_path / "out" / "masks.mp4"
-    command = [sys.executable, str(repository / "demo" / "demo.py"), "--video-input", str(source), "--output",
-               str(target), *WORDS, "--config-file", str(tiny.config), "--weights", str(tiny.weights), "--device", "cpu"]
+    command = [sys.executable, repository / "demo" / "demo.py", "--video-input", source, "--output", target, *WORDS,
+               "--config-file", tiny.config, "--weights", tiny.weights, "--device", "cpu"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120

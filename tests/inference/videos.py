@@ -92,8 +92,8 @@ def index_first(path: Path) -> Path:
     def edit(kind: bytes, body: bytes) -> bytes:
         if kind != b"stco":
             return body
-        count = struct.unpack_from(">I", body, 4)[0]
-        return body[:8] + b"".join(struct.pack(">I", place + shift) for place in struct.unpack_from(f">{count}I", body, 8))
+        places = struct.unpack_from(f">{len(body) // 4 - 2}I", body, 8)
+        return body[:8] + b"".join(struct.pack(">I", place + shift) for place in places)
 
     moov = _rebuilt(_box(b"moov", boxes[b"moov"]), edit)
     content = path.read_bytes()

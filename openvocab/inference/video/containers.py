@@ -1,7 +1,7 @@
-"""What the file of a video says of itself that OpenCV does not pass on: its true length, and whether its end is missing.
+"""What the file of a video says of itself that OpenCV does not pass on: its true length, and whether its end is there.
 
-OpenCV's number of frames is exact for MP4 and AVI, which list them, and elsewhere length times rate; its rate is a guess
-where frames come at uneven times. So neither gives the length of an MP4 of variable rate.
+OpenCV's number of frames is exact for MP4 and AVI, which list them, and elsewhere length times rate; its rate is a
+guess where frames come at uneven times. So neither gives the length of an MP4 of variable rate.
 """
 
 import os

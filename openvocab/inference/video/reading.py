@@ -89,7 +89,8 @@ class Video:
 
     def end(self) -> float:
         """Gives when the last frame ends, once all have been read: where the file announces, if its end is there."""
-        return self._shown_until if self.shortfall() else max(self.seconds or 0.0, self._shown_until)
+        length = self.seconds or 0.0
+        return length if length > self._last and not self.shortfall() else self._shown_until
 
     def shortfall(self) -> str | None:
         """Says what is missing, once all frames have been read; None if nothing is."""

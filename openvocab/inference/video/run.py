@@ -104,8 +104,9 @@ class VideoRun:
             self._done += 1
             if time.monotonic() - said >= _EVERY:
                 said = time.monotonic()
-                left = ((self.video.expected or 0) - self._done) / self._speed()
-                say(f"      {self.progress()}, {self._speed():.2f} frames/s{f', {left:.0f} s left' if left > 0 else ''}")
+                seconds = ((self.video.expected or 0) - self._done) / self._speed()
+                left = f", {seconds:.0f} s left" if seconds > 0 else ""
+                say(f"      {self.progress()}, {self._speed():.2f} frames/s{left}")
 
     def _shown(self, picture: np.ndarray) -> bool:
         self._stopped = self.window is not None and not self.window.show(picture)
