@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -46,6 +46,8 @@ class _Ahead:
             for item in self.items:
                 if not self._put(item):
                     break
+            if isinstance(self.items, Generator):
+                self.items.close()  # here, where it runs: what it holds open is closed before the thread ends
         except BaseException as error:  # noqa: BLE001 - raised by the thread that takes the items
             self.error = error
         self.stop()
