@@ -32,8 +32,8 @@ from openvocab.vocab.vocabulary import Vocabulary, named_vocabulary
 # Element by element, reductions and copies: fvcore counts none of these, by its convention.
 CHEAP = frozenset(f"aten::{name}" for name in (
     "_unique2", "add", "add_", "amax", "avg_pool2d", "clamp_min", "div", "div_", "elu", "embedding", "expand_as",
-    "gelu", "index_add", "index_copy", "linalg_vector_norm", "lt", "max_pool2d", "mean", "mul", "numpy_T", "pad", "sigmoid",
-    "softmax", "sub", "sum", "topk", "unflatten", "where",
+    "gelu", "index_add", "index_copy", "linalg_vector_norm", "lt", "max_pool2d", "mean", "mul", "numpy_T", "pad",
+    "sigmoid", "softmax", "sub", "sum", "topk", "unflatten", "where",
 ))  # fmt: skip
 
 

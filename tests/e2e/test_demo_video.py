@@ -134,7 +134,7 @@ def test_interrupted(demo, run, source, tmp_path, monkeypatch):
 
     monkeypatch.setattr(demo, "_segmenter", lambda *_: segment)
     code, _, err = run("--video-input", source, "--output", tmp_path / "out.mp4")
-    assert (code, err) == (130, "interrupted, 4 of 8 frames done, nothing written\n")
+    assert (code, err) == (130, "interrupted, 3 of 8 frames done, nothing written\n")
     assert os.listdir(tmp_path) == ["in.mp4"]
 
 

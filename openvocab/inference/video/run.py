@@ -37,7 +37,7 @@ class VideoRun:
         self.window = Window(video.name) if target is None or video.live else None
         if self.window is not None:
             require_window()
-        self._done, self._stopped, self._begin = 0, False, 0.0
+        self._done, self._stopped, self._begin, self._said = 0, False, 0.0, 0.0
 
     def __str__(self) -> str:
         """Says in a line what comes in."""
@@ -59,7 +59,8 @@ class VideoRun:
             ValueError: what `segment` raises; or a file that is none of ours has appeared at the target.
             OSError: the target cannot be written.
         """
-        self._begin, video = time.monotonic(), self.video
+        video = self.video
+        self._begin = self._said = time.monotonic()
         try:
             with read_ahead(video.frames(), room=1 if video.live else 4, newest=video.live) as frames:
                 pictures = self._live(frames, segment) if video.live else self._recorded(frames, segment)
@@ -80,8 +81,18 @@ class VideoRun:
         return f"{self._done}{f' of {self.video.expected}' if self.video.expected else ''} frames"
 
     def _recorded(self, frames: Iterator[Frame], segment: Segment) -> Iterator[tuple[np.ndarray, int]]:
-        for pixels, times in paced(self._counted(frames), self.form.rate, self.video.end):
+        behind = 0  # frames whose turn has come or gone: all that were taken but the last, until the end
+
+        def taken() -> Iterator[Frame]:
+            nonlocal behind
+            for number, frame in enumerate(frames):
+                behind = number
+                yield frame
+            behind += 1
+
+        for pixels, times in paced(taken(), self.form.rate, self.video.end):
             picture = segment(pixels)
+            self._count(behind)
             if not self._shown(picture):
                 return
             yield picture, times
@@ -89,24 +100,22 @@ class VideoRun:
     def _live(self, frames: Iterator[Frame], segment: Segment) -> Iterator[tuple[np.ndarray, int]]:
         """Of a camera, a picture is shown at once, and how often it is written is known when the next one comes."""
         def pictures() -> Iterator[tuple[np.ndarray, float]]:
-            for pixels, seconds in self._counted(frames):
+            for number, (pixels, seconds) in enumerate(frames, start=1):
                 picture = segment(pixels)
+                self._count(number)
                 yield picture, seconds
                 if not self._shown(picture):
                     return
 
         yield from paced(pictures(), self.form.rate, self.video.end)
 
-    def _counted(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        said = self._begin
-        for frame in frames:
-            yield frame
-            self._done += 1
-            if time.monotonic() - said >= _EVERY:
-                said = time.monotonic()
-                seconds = ((self.video.expected or 0) - self._done) / self._speed()
-                left = f", {seconds:.0f} s left" if seconds > 0 else ""
-                say(f"      {self.progress()}, {self._speed():.2f} frames/s{left}")
+    def _count(self, done: int) -> None:
+        self._done, now = done, time.monotonic()
+        if now - self._said >= _EVERY:
+            self._said = now
+            seconds = ((self.video.expected or 0) - self._done) / self._speed()
+            left = f", {seconds:.0f} s left" if seconds > 0 else ""
+            say(f"      {self.progress()}, {self._speed():.2f} frames/s{left}")
 
     def _shown(self, picture: np.ndarray) -> bool:
         self._stopped = self.window is not None and not self.window.show(picture)
