@@ -66,6 +66,7 @@ def test_uneven_times_keep_the_length_and_every_frame_its_own(tmp_path, lengths)
     source = videos.set_lengths(videos.write(tmp_path / "in.mp4", GREYS), lengths)
     with open_file(source) as video:
         assert video.seconds == pytest.approx(sum(lengths)) and video.expected == len(lengths)
+    assert announced(source).seconds == pytest.approx(sum(lengths)), "OpenCV has no length, and guesses at rates"
     assert run(source, tmp_path / "out.mp4") == 0
     frames, rate = videos.read(tmp_path / "out.mp4")
     assert len(frames) / rate == pytest.approx(sum(lengths), abs=0.5 / rate)
@@ -200,6 +201,21 @@ def test_reading_ahead_is_bounded_and_ends_with_its_reader():
     assert threading.active_count() == before
 
 
+def test_what_is_read_from_is_closed_where_reading_ahead_ends():
+    closed = []
+
+    def items():
+        try:
+            yield from range(10**9)
+        finally:
+            closed.append(threading.current_thread().name)
+
+    source = items()
+    with read_ahead(source) as ahead:
+        next(ahead)
+    assert closed == ["read ahead"]
+
+
 def test_reading_ahead_of_a_camera_keeps_the_newest():
     done = threading.Event()
 
@@ -279,9 +295,16 @@ def test_what_ends_in_the_middle_leaves_what_was(tmp_path, error):
 
 
 def test_a_full_disk(tmp_path, full_disk, capfd):
-    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    rng, taken = np.random.default_rng(0), []
+
+    def noise():
+        while len(taken) < 100:
+            taken.append(rng.integers(0, 255, (240, 320, 3), np.uint8))
+            yield taken[-1], 1
+
     with full_disk(), pytest.raises(OSError, match=r"disk full\?.*out\.mp4"):
-        write_video(tmp_path / "out.mp4", FORM, ((noise, 1) for _ in range(50)))
+        write_video(tmp_path / "out.mp4", FORM._replace(height=240, width=320), noise())
+    assert len(taken) < 100 or cv2.__version__ < "5", "at once; OpenCV 4 lets know at the end only"
     assert not os.listdir(tmp_path) and capfd.readouterr().err == ""
 
 
