@@ -1,9 +1,11 @@
 #!/usr/bin/env python
-"""Pictures and words in, a mask per word out.
+"""Pictures or a video and words in, a mask per word out.
 
     python demo/demo.py --input img.jpg --vocabulary "cat, sofa|couch"
+    python demo/demo.py --video-input clip.mov --output masks.mp4 --vocabulary "cat, sofa|couch"
 
-Exit code 0: all pictures were done. 1: some were done, others failed (each is named). 2: none was done.
+Exit code 0: all pictures were done. 1: some were done, others failed (each is named). 2: none was done. Of a video,
+1: its end is missing, what could be read was done.
 130: interrupted. What was done until then is whole; of what lies in the output folder, only this program's own files
 are replaced.
 """
@@ -21,6 +23,8 @@ from openvocab.console import OutputClosedError, escape_what_cannot_be_shown, re
 # The rest of the package is imported where it is used: first `preflight` must be able to say what is missing, and a
 # wrong option should be answered before torch and detectron2 have taken their seconds.
 if TYPE_CHECKING:
+    import numpy as np
+
     from openvocab.inference.batch import Tally
     from openvocab.inference.inputs import Inputs
     from openvocab.inference.result import Result
@@ -42,7 +46,11 @@ def build_parser() -> argparse.ArgumentParser:
     """Describes the options."""
     about, exit_codes = __doc__.splitlines()[0], __doc__[__doc__.index("Exit code") :]
     parser = _Parser(description=about, epilog=exit_codes, allow_abbrev=False)
-    parser.add_argument("--input", nargs="+", metavar="PATH", help="files, folders or patterns (default: demo/images)")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--input", nargs="+", metavar="PATH", help="files, folders or patterns (default: demo/images)")
+    source.add_argument("--video-input", metavar="FILE", help="a video; shown in a window where no --output is given")
+    source.add_argument("--webcam", nargs="?", const=0, type=int, metavar="N", help="a camera (default: 0), shown in a "
+                        "window until q is pressed; with --output written as well")  # fmt: skip
     words = parser.add_argument_group("words")
     words.add_argument("--vocabulary", metavar="WORDS", help='comma separated, "|" joins synonyms: "cat, sofa|couch"')
     words.add_argument("--vocabulary-file", metavar="FILE", help=".txt with one entry per line, or .json with a list")
@@ -57,7 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     model.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: cuda where there is one)")
     model.add_argument("--dtype", default="float32", help="float32 (default), bfloat16, float16; with ! forced")
     model.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
-    parser.add_argument("--output", default="output/demo", metavar="DIR", help="default: output/demo")
+    parser.add_argument("--output", metavar="PATH", help="of pictures a folder (default: output/demo), of a video or a "
+                        "camera an .mp4 file")  # fmt: skip
     parser.add_argument("--list-models", action="store_true", help="show the models that have a name, and stop")
     return parser
 
@@ -85,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.list_models:
             _list_models()
             return 0
-        return _run(args)
+        return _run(args) if args.video_input is None and args.webcam is None else _run_video(args)
     except (ValueError, OSError, DownloadError, OutputClosedError) as error:
         report(error)
         return 2
@@ -102,7 +111,7 @@ def _run(args: argparse.Namespace) -> int:
     # Everything that is cheap to check comes before the model, which may take a download.
     words = _words(args)
     found = _inputs(args.input)
-    folder = Path(args.output)
+    folder = Path("output/demo" if args.output is None else args.output)
     stems = stems_for(found.pictures, folder)
     marks.refuse_foreign(outputs_of(stems, folder), marks.SEGMENTATION)
     tally = Tally(len(found.pictures) + len(found.refused))
@@ -145,6 +154,28 @@ def _segment_all(
             f"      {shown(folder)}/: {' '.join(shown(file.name) for file in files)}")
 
     run_batch(list(zip(found.pictures, stems, strict=True)), segment, folder, show, tally)
+
+
+def _run_video(args: argparse.Namespace) -> int:
+    from openvocab.inference.video.reading import open_camera, open_file
+    from openvocab.inference.video.run import VideoRun
+
+    words = _words(args)
+    source = None if args.video_input is None else Path(args.video_input)
+    with open_camera(args.webcam) if source is None else open_file(source) as video:
+        run = VideoRun(video, None if args.output is None else Path(args.output), source)
+        segmenter = _segmenter(args, *words)
+        say(f"video       {run}")
+
+        def segment(frame: "np.ndarray") -> "np.ndarray":
+            result = segmenter(frame[..., ::-1], words[0], background=words[1], threshold=args.threshold)
+            return result.overlay()[..., ::-1]
+
+        try:
+            return run.segment(segment)
+        except KeyboardInterrupt:
+            print(f"interrupted, {run.progress()} done, nothing written", file=sys.stderr)
+            return 130
 
 
 def _words(args: argparse.Namespace) -> "tuple[Vocabulary, Vocabulary | tuple]":

@@ -59,6 +59,16 @@ def exif(kind: str) -> bytes:
     return b"Exif\0\0II*\0" + struct.pack("<IHHHIII", 8, 1, _SOFTWARE, 2, len(text), 26, 0) + text
 
 
+def mp4(kind: str) -> bytes:
+    """Gives what is put behind the end of an MP4: a box of free space, which players pass over.
+
+    Args:
+        kind: of `TEXTS`.
+    """
+    text = TEXTS[kind].encode()
+    return struct.pack(">I4s", 8 + len(text), b"free") + text
+
+
 def kind_of(path: Path) -> str | None:
     """Tells what one of our programs wrote into a file; reads its first bytes and its last ones only.
 
@@ -111,6 +121,8 @@ def _carries(head: bytes, tail: bytes, kind: str) -> bool:
     if head.startswith(b"RIFF"):
         block = exif(kind).removeprefix(b"Exif\0\0")
         return tail.rstrip(b"\0").endswith((b"EXIF" + struct.pack("<I", len(block)) + block).rstrip(b"\0"))
+    if head[4:8] == b"ftyp":
+        return tail.endswith(mp4(kind))
     if head.startswith(_ZIP):
         return kind == WEIGHTS and text in head
     return bool(re.match(rb'\{\s*"%s":\s*"%s"' % (JSON_KEY.encode(), re.escape(text)), head)) or (
