@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openvocab.checkpoint.hub_cache import HubFile, cache_root
+from openvocab.checkpoint.hub_cache import HubFile, cache_root, remove, sha256_in_cache, sha256_or_none
 from openvocab.checkpoint.hub_errors import DownloadError, explained
+from openvocab.checkpoint.notes import sha256_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -76,13 +77,38 @@ def fetch(file: HubFile) -> Path:
     from huggingface_hub import hf_hub_download
 
     with _quiet(file):
-        size = _first_answer(file).size
+        known = _first_answer(file)
+        size = known.size
         _require_space(file, folder, size)
         # A warning, because this takes minutes and disk, and programs that log nothing else show warnings.
         logger.warning("fetching %s: %s from %s into %s", file.name, _megabytes(size), file.address, folder)
         with _explaining(file):
-            return Path(hf_hub_download(
+            path = Path(hf_hub_download(
                 file.repo_id, file.file_name, repo_type=file.repo_type, etag_timeout=seconds))
+    compare(file, path, known.etag)
+    return path
+
+
+def compare(file: HubFile, path: Path, etag: str | None = None) -> None:
+    """Compares a file in the cache with the hash that the Hub published, if it did; one that differs is removed.
+
+    Args:
+        file: on the Hub.
+        path: in the cache.
+        etag: what the Hub has just said; None takes what the cache holds of it.
+
+    Raises:
+        DownloadError: the file is another one.
+    """
+    published = sha256_in_cache(path) if etag is None else sha256_or_none(etag)
+    if published is None or (digest := sha256_of(path)) == published:
+        return
+    wrong = f"{file.name}: {path} is not what {file.address} published (expected sha256 {published}, got {digest})"
+    try:
+        remove(path)
+    except OSError as error:
+        raise DownloadError(f"{wrong}, and cannot be removed ({error.strerror}): remove it") from error
+    raise DownloadError(f"{wrong}, and was removed: run the same command again")
 
 
 def limit() -> float:

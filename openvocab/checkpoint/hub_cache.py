@@ -6,6 +6,7 @@ of it.
 
 import logging
 import os
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -107,8 +108,12 @@ def sha256_in_cache(path: Path) -> str | None:
     Returns:
         64 hexadecimal digits, or None: a small file, a mirror with ETags of its own, or a disk without links.
     """
-    etag = os.path.basename(os.readlink(path)) if path.is_symlink() else ""
-    return etag if len(etag) == 64 and set(etag) <= set("0123456789abcdef") else None
+    return sha256_or_none(os.path.basename(os.readlink(path))) if path.is_symlink() else None
+
+
+def sha256_or_none(etag: str) -> str | None:
+    """Gives an ETag where it is a SHA-256, as those of large files are."""
+    return etag if re.fullmatch("[0-9a-f]{64}", etag) else None
 
 
 def remove(path: Path) -> None:

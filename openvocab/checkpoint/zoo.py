@@ -88,12 +88,16 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None, down
     path = on_disk(model)
     if path is None and (offline() or not download or model.page):
         raise DownloadError(_how_to_get(model))
-    if path is None:
-        try:
+    try:
+        if path is None:
             path = hub.fetch(model.hub_file)
-        except DownloadError as error:
-            raise DownloadError(f"{error}; to do without, {_by_hand(model)}") from error
-    _compare(model, path)
+        elif model.repo and path != _hand_file(model):
+            hub.compare(model.hub_file, path)
+    except DownloadError as error:
+        raise DownloadError(f"{error}; to do without, {_by_hand(model)}") from error
+    note = _note_of(model, path)
+    if note is not None:
+        notes.compare_with_note(path, note)
     return path
 
 
@@ -168,27 +172,6 @@ def _note_of(model: ZooModel, path: Path) -> Path | None:
     if model.repo is None or path != hub_cache.cached(model.hub_file) or hub_cache.sha256_in_cache(path):
         return None
     return hand.with_name(f"{hand.name}.{path.parent.name}.sha256")
-
-
-def _compare(model: ZooModel, path: Path) -> None:
-    """Compares a file's hash with the one that the Hub published, else with the one noted when it was first loaded."""
-    note = _note_of(model, path)
-    if note is not None:
-        notes.compare_with_note(path, note)
-    published = hub_cache.sha256_in_cache(path) if model.repo and path != _hand_file(model) else None
-    if published is None:
-        return
-    digest = notes.sha256_of(path)
-    if digest == published:
-        return
-    wrong = (f"{model.name}: {path} is not what {model.hub_file.address} published (expected sha256 {published}, got "
-             f"{digest})")
-    try:
-        hub_cache.remove(path)
-    except OSError as error:
-        todo = f"remove it, or {_by_hand(model)}"
-        raise DownloadError(f"{wrong}, and cannot be removed ({error.strerror}): {todo}") from error
-    raise DownloadError(f"{wrong}, and was removed: run the same command again, or {_by_hand(model)}")
 
 
 def _how_to_get(model: ZooModel) -> str:

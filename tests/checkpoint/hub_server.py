@@ -66,6 +66,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         known = {"X_Repo_Commit": COMMIT, "ETag": '"0123"'}
         if name.isdigit():
             self.reply(int(name), 0, X_Error_Message="no", Retry_After=120)
+        elif name == "moody" and len(self.server.asked(name, "HEAD")) > 1:
+            self.reply(403, 0)
         elif name == "mute":
             self.server.open.wait(20)
         elif name == "drip":
@@ -94,7 +96,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif name == "page":
             self.reply(200, len(PAGE), Content_Type="text/html")
             self.wfile.write(PAGE)
-        elif name == "wrong" and turn == 1:
+        elif name.startswith("wrong") and turn == 1:
             self.reply(200, len(content))
             self.wfile.write(content[::-1])
         elif asked and name != "no_range":

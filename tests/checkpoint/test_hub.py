@@ -83,6 +83,7 @@ def told(server, folder):
         **{name: ("fetch", name, {"limit": LIMIT}) for name in ("mute", "drip")},
         "size, mute": ("size", "mute", {"limit": LIMIT}),
         "huge": ("fetch", "huge"),
+        "moody": ("fetch", "moody"),
         "nowhere to write": ("fetch", "unwritable", {"cache": str(nowhere / "hub")}),
         "odd limit": ("fetch", "other", {"limit": "soon"}),
     }
@@ -153,6 +154,7 @@ def test_the_hash_of_a_file_without_a_published_one_is_noted(told, server, folde
         ("401", "HTTP 401, it is gated, private or gone; set HF_TOKEN"),
         ("403", "HTTP 403, the account may not read it; set HF_TOKEN"),
         ("404", "HTTP 404, there is no such file"),
+        ("moody", "HTTP 403, the account may not read it; set HF_TOKEN"),
         ("429", r"HTTP 429, too many requests; wait.*HF_TOKEN.* \(it asks to wait 120 s\)"),
         ("500", "HTTP 500, the server fails; try again later"),
         ("mute", f"no answer within {LIMIT} s; check the network, or set HF_ENDPOINT to a mirror"),
@@ -223,6 +225,38 @@ def test_addresses_that_lead_nowhere(tmp_path, mute_port):
         assert found["kind"] == "DownloadError" and found["seconds"] < 3 and not error
         assert re.match(f"catseg_b: {endpoint}/spaces/hamacojr/CAT-Seg-weights/resolve/main/whole.pth: {reason}",
                         found["error"]), found["error"]
+
+
+def test_offline_nothing_is_asked_for(told, server, folder):
+    before = list(server.requests)
+    cases = ("fetch", "whole"), ("fetch", "absent"), ("size", "absent"), ("find", "absent")
+    for variable in ("HF_HUB_OFFLINE", "OPENVOCAB_OFFLINE"):
+        (there, *missing), error = results(start(folder, server.endpoint, *cases, **{variable: "1"}))
+        assert there["answer"] == told["whole"]["answer"] and not error
+        for found in missing:
+            assert found["kind"] == "DownloadError" and "(OPENVOCAB_OFFLINE or HF_HUB_OFFLINE)" in found["error"]
+    assert server.requests == before
+
+
+def test_a_file_put_there_by_hand_comes_first(server, folder, tmp_path):
+    (tmp_path / "whole.pth").write_bytes(b"mine")
+    before = list(server.requests)
+    cases = ("fetch", "whole"), ("on_disk", "whole"), ("note", "whole")
+    answers, _ = results(start(folder, server.endpoint, *cases, OPENVOCAB_CACHE=str(tmp_path)))
+    assert [found["answer"] for found in answers] == [str(tmp_path / "whole.pth")] * 2 + [None]
+    assert (tmp_path / "whole.pth.sha256").is_file() and server.requests == before
+
+
+def test_a_disk_without_links_holds_files_that_were_compared(server, tmp_path):
+    """As on Windows. The library says at length what it thinks of that."""
+    tasks = *((action, "wrong_at_first") for action in ("fetch", "on_disk", "fetch")), ("note", "plain")
+    cases = [(*task, {"links": ""}) for task in tasks]
+    (wrong, gone, right, noted), error = results(start(tmp_path, server.endpoint, *cases))
+    assert "is not what" in wrong["error"] and gone["answer"] is None and noted["answer"] is None
+    path = Path(right["answer"])
+    assert not path.is_symlink() and path.read_bytes() == content_of("wrong_at_first")
+    assert error.count("\n") == 4 and "symlink" not in error  # fetching, three times, and a note
+    assert (tmp_path / ".cache" / "openvocab" / f"plain.pth.{hub_server.COMMIT}.sha256").is_file()
 
 
 @pytest.mark.parametrize("endpoint", ["http://127.0.0.1:hub", "http://[::1", "hub.invalid", ""])

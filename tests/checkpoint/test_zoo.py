@@ -168,7 +168,7 @@ def test_a_damaged_file_in_a_read_only_cache_is_named(model, cache, hub, monkeyp
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     path = put_into(hub, b"damaged", DIGEST)
-    monkeypatch.setattr(hub_cache, "remove", refuse)
+    monkeypatch.setattr("openvocab.checkpoint.hub.remove", refuse)
     with pytest.raises(DownloadError, match=f"{path} is not .* cannot be removed .Read-only file system.: remove"):
         zoo.weights_file(model)
 
