@@ -27,6 +27,7 @@ def test_code_of_detectron2(tmp_path, monkeypatch):
     assert not np.array_equal(names["answer"].numpy(), names["averaged"].numpy())
     assert names["drawn"].shape == image.shape
     assert len(names["released"]) == len([key for key in names["state"]]) + 2, "and two attention masks"
+    assert names["results"]["sem_seg"]["pACC"] > 20
     names["segmentor"].eval()
     assert names["segmentor"]([{"image": np_to_tensor(image)}])[0]["sem_seg"].shape == (54, 96, 128)
 
