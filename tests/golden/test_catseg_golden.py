@@ -9,7 +9,6 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from catseg.checkpoint import RULES
-from openvocab.checkpoint.load import load_weights
 from openvocab.checkpoint.rename import rename_state
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.testing import (
@@ -44,17 +43,16 @@ slow_for_large = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def model(name, device, scratch):
-    """The model with golden weights, saved as a released file and loaded by Detectron2 (B) or `load_weights` (L)."""
-    path = scratch / f"{name}.pth"
-    torch.save({"model": golden_state(FOLDER / f"catseg_{name}_state_dict.json")}, path)
-    overrides = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]
+    """The model with golden weights: B saved as a released file and loaded by Detectron2, L by `load_state_dict`."""
+    path, state = scratch / f"{name}.pth", golden_state(FOLDER / f"catseg_{name}_state_dict.json")
     with uninitialized():
-        model = build_model(build_cfg(CONFIGS[name], overrides))
+        model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]))
     if name == "vitb":
+        torch.save({"model": state}, path)
         DetectionCheckpointer(model).load(str(path))
+        path.unlink()
     else:
-        load_weights(model, path)
-    path.unlink()
+        model.load_state_dict(state)
     return model.eval()
 
 
