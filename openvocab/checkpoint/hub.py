@@ -165,7 +165,9 @@ def _explaining(file: HubFile) -> Iterator[None]:
 @contextmanager
 def _quiet(file: HubFile) -> Iterator[None]:
     """Keeps the library's lines and warnings from the user; says itself what is worth waiting for."""
-    library = logging.getLogger("huggingface_hub")
+    from huggingface_hub.utils.logging import get_logger  # whose import gives the library's logger a handler
+
+    library = get_logger("huggingface_hub")
     before = library.handlers, library.propagate, library.level
     library.handlers, library.propagate = [_Told(file.name)], False
     library.setLevel(logging.INFO)  # of waiting for another process it speaks at that level
@@ -195,7 +197,7 @@ class _Told(logging.Handler):
 
 def _require_space(file: HubFile, folder: Path, size: int | None) -> None:
     """The library only warns of a disk that is too small, and fails when it is full."""
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    place = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     free = shutil.disk_usage(place).free
     if size is not None and size > free:
         raise DownloadError(
