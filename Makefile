@@ -63,7 +63,8 @@ ifdef INPUT
 	$(VENV)/bin/python demo/demo.py $(DEMO_OPTIONS) $(ARGS)
 else
 	$(VENV)/bin/python tools/draw_scenes.py --seed $(SEED) --count 2 --words demo/images/vocabulary.txt --output output/scenes
-	$(VENV)/bin/python demo/demo.py --input demo/images output/scenes demo/images_held_out_style $(DEMO_OPTIONS) $(ARGS)
+	$(VENV)/bin/python demo/demo.py --input demo/images output/scenes demo/images_held_out_style $(DEMO_OPTIONS) \
+		$(if $(MODEL),,--model emojiscapes_catseg) $(ARGS)
 endif
 
 # One worker per core; a file's tests share a worker and what its fixtures build. tests/conftest.py has the order.

@@ -59,7 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     words.add_argument("--background", metavar="WORDS", help='words that come out as "none of these"')
     words.add_argument("--threshold", type=float, metavar="S", help='scores below S (0..1) become "none of these"')
     model = parser.add_argument_group("model")
-    model.add_argument("--model", metavar="NAME", help="see --list-models (default: the small one that ships)")
+    model.add_argument("--model", metavar="NAME", help="see --list-models (default: catseg_b, fetched once; of the "
+                       "pictures that come with the demo the small one that ships)")  # fmt: skip
+    model.add_argument("--no-download", action="store_true", help="use only what is on this disk")
     model.add_argument("--config-file", metavar="FILE", help="a config instead of --model; needs --weights")
     model.add_argument("--weights", metavar="FILE", help="parameters; with --model instead of those it comes with")
     model.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: cuda where there is one)")
@@ -138,7 +140,8 @@ def _segment_all(
     segmenter = None
     if found.pictures:
         prepare_folder(folder)
-        segmenter = _segmenter(args, *words)
+        single = bool(args.input) and len(args.input) == 1 and Path(args.input[0]).is_file()
+        segmenter = _segmenter(args, *words, single)
     for line in found.refused:
         tally.failed += 1
         report(line)
@@ -164,7 +167,7 @@ def _run_video(args: argparse.Namespace) -> int:
     source = None if args.video_input is None else Path(args.video_input)
     with open_camera(args.webcam) if source is None else open_file(source) as video:
         run = VideoRun(video, None if args.output is None else Path(args.output), source)
-        segmenter = _segmenter(args, *words)
+        segmenter = _segmenter(args, *words, False)
         say(f"video       {run}")
 
         def segment(frame: "np.ndarray") -> "np.ndarray":
@@ -212,8 +215,27 @@ def _inputs(inputs: Sequence[str] | None) -> "Inputs":
     return found
 
 
-def _segmenter(args: argparse.Namespace, vocabulary: "Vocabulary", background: "Vocabulary | tuple") -> "Segmenter":
+def _source(args: argparse.Namespace, single: bool) -> tuple[str, str]:
+    """Finds the model, and what has to be said of it with every answer."""
     from openvocab.checkpoint import zoo
+    from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, STAND_IN, choose
+
+    if args.config_file is not None:
+        return args.config_file, ""
+    pictures_of_ours = args.input is None and args.video_input is None and args.webcam is None
+    name = args.model or (FOR_PHOTOGRAPHS if args.weights else STAND_IN if pictures_of_ours else None)
+    if name is not None:
+        zoo.weights_file(zoo.find(name), args.weights, download=not args.no_download)
+        return name, ""
+    choice = choose(single, not args.no_download)
+    if choice.notice:
+        print(f"warning: {choice.notice}", file=sys.stderr)
+    return choice.model.name, choice.notice
+
+
+def _segmenter(
+    args: argparse.Namespace, vocabulary: "Vocabulary", background: "Vocabulary | tuple", single: bool
+) -> "Segmenter":
     from openvocab.inference.segmenter import Segmenter
     from openvocab.vocab.background import combine
 
@@ -222,8 +244,9 @@ def _segmenter(args: argparse.Namespace, vocabulary: "Vocabulary", background: "
     _, asked = combine(vocabulary, background)
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold: expected 0..1, got {args.threshold}")
-    source = args.config_file or args.model or zoo.DEFAULT_MODEL
+    source, notice = _source(args, single)
     segmenter = Segmenter.load(source, args.weights, args.device, args.dtype, args.opts, args.synonyms)
+    segmenter.notice = notice
     segmenter.text_embeddings(asked)  # words that do not fit the model are one error, and not one per picture
     say(f"model       {segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})")
     say(f"weights     {shown(segmenter.weights)}")

@@ -94,7 +94,7 @@ print("paths", *[assets.config_path(name) for name in assets.config_names()])
 from openvocab.engine.setup import build_cfg
 print("architectures", *[build_cfg(name).MODEL.META_ARCHITECTURE for name in assets.config_names()])
 image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-segmenter = Segmenter.load(device="cpu")
+segmenter = Segmenter.load("emojiscapes_catseg", device="cpu")
 result = segmenter(image, ["cat", "dog"])
 print("weights", segmenter.weights)
 print("answer", result.names, result.labels.shape, sorted(set(result.labels.flat) - {0, 1}))

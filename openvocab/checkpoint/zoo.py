@@ -9,13 +9,12 @@ from openvocab.checkpoint.hub_errors import DownloadError
 from openvocab.checkpoint.zoo_models import MODELS as _MODELS
 from openvocab.checkpoint.zoo_models import ZooModel
 
-DEFAULT_MODEL = "emojiscapes_catseg"
 CACHE_VARIABLE = "OPENVOCAB_CACHE"
 OFFLINE_VARIABLE = "OPENVOCAB_OFFLINE"
 
 
 def models() -> tuple[ZooModel, ...]:
-    """Lists the models that have a name; the first one is the default."""
+    """Lists the models that have a name."""
     return _MODELS
 
 

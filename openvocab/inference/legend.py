@@ -127,6 +127,34 @@ def draw_below(picture: np.ndarray, entries: list[Entry], size: int | None = Non
     return np.concatenate([picture, np.asarray(strip)], axis=0)
 
 
+def draw_notice(picture: np.ndarray, text: str) -> np.ndarray:
+    """Adds a strip with a text under a picture, in as many lines as it takes; it stands out.
+
+    Args:
+        picture: (h, w, 3) uint8 RGB.
+        text: words separated by blanks.
+
+    Returns:
+        (h + strip, w, 3) uint8 RGB.
+    """
+    width = picture.shape[1]
+    size = int(np.clip(width / 40, 12, 48))
+    row, pad = round(size * 1.4), size // 2
+    lines, font = [""], _written(text, size)[1]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width - 2 * pad or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    strip = Image.new("RGB", (width, row * len(lines) + 2 * pad), (255, 230, 150))
+    draw = ImageDraw.Draw(strip)
+    for number, line in enumerate(lines):
+        shown, own = cut(line, font, width - 2 * pad)
+        draw.text((pad, pad + number * row), shown, fill="black", font=own)
+    return np.concatenate([picture, np.asarray(strip)], axis=0)
+
+
 def cut(text: str, font: ImageFont.FreeTypeFont, room: float) -> tuple[str, ImageFont.FreeTypeFont]:
     """Shortens a text to a width with an ellipsis.
 

@@ -57,6 +57,7 @@ class Result:
         model: name of the model.
         weights: the file the parameters came from.
         precision: that was computed in, "float32", "bfloat16" or "float16".
+        notice: what everybody who looks has to know, such as that another model stands in; "" where there is nothing.
 
     Example:
         >>> result = segmenter("img.jpg", ["cat", "sofa|couch"])
@@ -76,6 +77,7 @@ class Result:
     model: str = ""
     weights: str = ""
     precision: str = "float32"
+    notice: str = ""
 
     def __post_init__(self) -> None:
         size = self.image.shape[:2]
@@ -152,7 +154,8 @@ class Result:
         factor = -(-_READABLE_SIDE // tinted.shape[1])
         factor = max(1, min(factor, 4096 // tinted.shape[0]))  # a picture 1 wide and 8000 high stays as it is
         tinted = tinted.repeat(factor, axis=0).repeat(factor, axis=1)
-        return legend.draw_below(tinted, self._legend())
+        sheet = legend.draw_below(tinted, self._legend())
+        return legend.draw_notice(sheet, self.notice) if self.notice else sheet
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes the overlay with its legend underneath (`sheet`); the file appears whole or not at all.
@@ -243,6 +246,7 @@ class Result:
             "model": self.model,
             "weights": self.weights,
             "precision": self.precision,
+            "notice": self.notice,
             "vocabulary": [list(entry) for entry in self.vocabulary],
             "synonyms": self.synonyms,
             "templates": self.templates,

@@ -50,7 +50,7 @@ class Segmenter:
     """
 
     def __init__(self, model: nn.Module, cfg, *, name: str, weights: str = "", dtype: str = "float32",
-                 synonyms: str | None = None, trained: TrainedWords | None = None) -> None:
+                 synonyms: str | None = None, trained: TrainedWords | None = None, notice: str = "") -> None:
         """Wraps a model that is built already; most callers want `load`.
 
         Args:
@@ -66,6 +66,7 @@ class Segmenter:
             synonyms: rule for words that bring none, "mean" or "first"; default: what the model was trained under where
                 that mattered, else "mean".
             trained: what the file of the parameters says of the words that training has shown.
+            notice: goes into every result, see `Result.notice`.
 
         Raises:
             ValueError: another dtype or rule.
@@ -80,6 +81,7 @@ class Segmenter:
             raise ValueError(f"synonyms: expected one of {SYNONYM_RULES}, got {synonyms!r}")
         self.synonyms = synonyms or (trained and trained.synonyms) or "mean"
         self.trained = trained
+        self.notice = notice
         self._warned: set[str] = set()  # once per word is enough, however many pictures follow
 
     @property
@@ -90,7 +92,7 @@ class Segmenter:
     @classmethod
     def load(
         cls,
-        name_or_config: str | os.PathLike = "emojiscapes_catseg",
+        name_or_config: str | os.PathLike | None = None,
         weights: str | os.PathLike | None = None,
         device: str | torch.device | None = None,
         dtype: str | None = None,
@@ -101,7 +103,8 @@ class Segmenter:
 
         Args:
             name_or_config: a name of `openvocab.checkpoint.zoo` ("emojiscapes_catseg" ships with the package,
-                "catseg_b" and "catseg_l" are fetched once), or the path of a config (.yaml).
+                "catseg_b" and "catseg_l" are fetched once), or the path of a config (.yaml). Default: "catseg_b"; where
+                it cannot be had, the small model stands in with a warning, which every result repeats.
             weights: file of parameters; needed for a config whose MODEL.WEIGHTS is empty.
             device: "cpu", "cuda", "cuda:1", "mps"; default: "cuda" where there is one, else "cpu".
             dtype: "float32" (default), "bfloat16" or "float16"; see the constructor.
@@ -117,12 +120,18 @@ class Segmenter:
             DownloadError: the parameters cannot be fetched.
         """
         from openvocab.checkpoint import zoo
+        from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, choose
         from openvocab.checkpoint.load import load_weights
         from openvocab.clip.weights import refuse_text
         from openvocab.engine.setup import build_cfg, build_model
 
         dtype = check_precision(dtype or "float32")
-        chosen = check_device(device)
+        chosen, notice = check_device(device), ""
+        if name_or_config is None:
+            entry, notice = (zoo.find(FOR_PHOTOGRAPHS), "") if weights else choose()
+            name_or_config = entry.name
+            if notice:
+                logger.warning("%s", notice)
         text, entry = os.fspath(name_or_config), None
         if text.endswith((".yaml", ".yml")):
             if not Path(text).is_file():
@@ -144,7 +153,8 @@ class Segmenter:
         if entry is not None:
             zoo.note_hash(entry, file)
         logger.info("loaded %s (%s) on %s", name, file, chosen)
-        return cls(model, cfg, name=name, weights=str(file), dtype=dtype, synonyms=synonyms, trained=trained)
+        return cls(model, cfg, name=name, weights=str(file), dtype=dtype, synonyms=synonyms, trained=trained,
+                   notice=notice)
 
     def __call__(
         self, image: ImageLike, words: Words, background: Words = (), threshold: float | None = None,
@@ -192,6 +202,7 @@ class Segmenter:
             model=self.name,
             weights=self.weights,
             precision=self.dtype,
+            notice=self.notice,
         )
 
     def probabilities(self, image: ImageLike, words: Words, synonyms: str | None = None) -> np.ndarray:

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from openvocab.checkpoint import hub_cache, zoo
+from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, STAND_IN
 from openvocab.checkpoint.hub_errors import DownloadError, explained
 from openvocab.engine.errors import USER_ERROR, report_user_errors
 
@@ -49,7 +50,8 @@ def put_into(hub, content: bytes, etag: str):
 def test_names_are_unique_and_the_default_exists():
     names = [model.name for model in zoo.models()]
     assert len(set(names)) == len(names) and {"catseg_b", "catseg_l"} < set(names)
-    assert zoo.find(zoo.DEFAULT_MODEL).shipped, "the default must not need a network"
+    assert zoo.find(STAND_IN).shipped, "what stands in must not need a network"
+    assert zoo.find(FOR_PHOTOGRAPHS).repo
     assert len({model.file_name for model in zoo.models()}) == len(names), "files would overwrite each other"
 
 
@@ -94,7 +96,7 @@ def test_without_a_home_folder_the_variable_is_named(nobody, model, tmp_path, mo
 def test_shipped_and_own_weights_need_no_home_folder(nobody, model, tmp_path):
     from openvocab import Segmenter
 
-    assert Segmenter.load(device="cpu").name == zoo.DEFAULT_MODEL
+    assert Segmenter.load("emojiscapes_catseg", device="cpu").name == "emojiscapes_catseg"
     own = tmp_path / model.file_name
     own.write_bytes(b"mine")
     zoo.note_hash(model, zoo.weights_file(model, own))
@@ -192,7 +194,7 @@ def test_what_cannot_be_had_is_one_line_of_a_program(cache, capsys, name):
 
 
 def test_what_ships_is_on_disk_and_has_no_size_elsewhere():
-    shipped = zoo.find(zoo.DEFAULT_MODEL)
+    shipped = zoo.find(STAND_IN)
     assert zoo.on_disk(shipped) == zoo.weights_file(shipped, download=False)
     with pytest.raises(DownloadError, match="comes with the package"):
         zoo.remote_size(shipped)
@@ -224,7 +226,7 @@ def test_only_files_of_the_cache_are_noted(model, cache, tmp_path):
     (cache / "model.pth").write_bytes(b"weights")
     zoo.note_hash(model, mine)
     zoo.note_hash(dataclasses.replace(model, file_name="other.pth"), cache / "model.pth")
-    zoo.note_hash(zoo.find(zoo.DEFAULT_MODEL), zoo.weights_file(zoo.find(zoo.DEFAULT_MODEL)))
+    zoo.note_hash(zoo.find(STAND_IN), zoo.weights_file(zoo.find(STAND_IN)))
     assert not list(tmp_path.rglob("*.sha256"))
 
 
@@ -245,7 +247,7 @@ def test_a_shipped_file_that_was_cut_gives_one_line(monkeypatch, tmp_path):
     """Why the shipped files need no hash; git and pip compare theirs on the way here."""
     from openvocab import Segmenter
 
-    shipped = zoo.find(zoo.DEFAULT_MODEL)
+    shipped = zoo.find(STAND_IN)
     whole = zoo.weights_file(shipped).read_bytes()
     monkeypatch.setattr(zoo, "weights_root", lambda: tmp_path)
     for size in (0, 1000, len(whole) // 2, len(whole) - 1):

@@ -177,7 +177,8 @@ runpy.run_path({demo!r}, run_name="__main__")
 def test_a_reader_that_has_gone_and_a_terminal_without_letters(album, tmp_path, repository):
     os.rename(album / "cat.png", album / "猫.png")
     code = PROGRAM.format(tests=str(Path(__file__).parent), demo=str(repository / "demo" / "demo.py"))
-    command = [sys.executable, "-c", code, "--input", str(album), "--output", str(tmp_path / "out"), *WORDS]
+    command = [sys.executable, "-c", code, "--input", str(album), "--output", str(tmp_path / "out"), *WORDS,
+               "--model", "emojiscapes_catseg"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(repository), "PYTHONIOENCODING": "ascii"}
     environment.pop("PYTHONUNBUFFERED", None)
     whole = subprocess.run(command, env=environment, capture_output=True, timeout=300)

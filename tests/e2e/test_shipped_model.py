@@ -13,7 +13,7 @@ WORDS = [*WORLD.nouns[:30], *WORLD.stuff]
 
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
-    return Segmenter.load(device="cpu")
+    return Segmenter.load("emojiscapes_catseg", device="cpu")
 
 
 def draw(stuff: str, nouns: list[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +45,7 @@ def test_two_lists_of_words_give_two_right_answers(segmenter):
     image, labels = draw("sky", ["cat"], 1)
     cat = labels == WORLD.nouns.index("cat")
     first = segmenter(image, ["cat", "sky"])
-    second = Segmenter.load(device="cpu")(image, ["dog", "elephant", "cat", "water", "sky"])
+    second = Segmenter.load("emojiscapes_catseg", device="cpu")(image, ["dog", "elephant", "cat", "water", "sky"])
     for result in (first, second):
         found = result.labels == result.names.index("cat")
         assert (found & cat).sum() / (found | cat).sum() > 0.6
