@@ -215,22 +215,21 @@ def _inputs(inputs: Sequence[str] | None) -> "Inputs":
     return found
 
 
-def _source(args: argparse.Namespace, single: bool) -> tuple[str, str]:
-    """Finds the model, and what has to be said of it with every answer."""
+def _source(args: argparse.Namespace, single: bool) -> "tuple[str, str | Path | None, str]":
+    """Finds the model, the file of its parameters, and what has to be said of it with every answer."""
     from openvocab.checkpoint import zoo
     from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, STAND_IN, choose
 
     if args.config_file is not None:
-        return args.config_file, ""
+        return args.config_file, args.weights, ""
     pictures_of_ours = args.input is None and args.video_input is None and args.webcam is None
     name = args.model or (FOR_PHOTOGRAPHS if args.weights else STAND_IN if pictures_of_ours else None)
     if name is not None:
-        zoo.weights_file(zoo.find(name), args.weights, download=not args.no_download)
-        return name, ""
+        return name, zoo.weights_file(zoo.find(name), args.weights, download=not args.no_download), ""
     choice = choose(single, not args.no_download)
     if choice.notice:
         print(f"warning: {choice.notice}", file=sys.stderr)
-    return choice.model.name, choice.notice
+    return choice.model.name, choice.weights, choice.notice
 
 
 def _segmenter(
@@ -244,8 +243,8 @@ def _segmenter(
     _, asked = combine(vocabulary, background)
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold: expected 0..1, got {args.threshold}")
-    source, notice = _source(args, single)
-    segmenter = Segmenter.load(source, args.weights, args.device, args.dtype, args.opts, args.synonyms)
+    source, weights, notice = _source(args, single)
+    segmenter = Segmenter.load(source, weights, args.device, args.dtype, args.opts, args.synonyms)
     segmenter.notice = notice
     segmenter.text_embeddings(asked)  # words that do not fit the model are one error, and not one per picture
     say(f"model       {segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})")

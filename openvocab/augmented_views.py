@@ -6,12 +6,11 @@ Shape letters: T classes, h x w image pixels.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from openvocab.windows import PIXELS_PER_CHUNK, resize
+from openvocab.windows import resize, resized_parts
 
 
 @dataclass(frozen=True)
@@ -95,26 +94,6 @@ def with_short_side(image: Tensor, short_side: int, max_size: int) -> Tensor:
 def _plus(total: Tensor | None, maps: Tensor, size: tuple[int, int]) -> Tensor:
     if total is None:
         return resize(maps[None], size)[0]
-    step = max(1, PIXELS_PER_CHUNK // (total.shape[-2] * total.shape[-1]))
-    for start in range(0, len(total), step):
-        total[start:start + step] += resize(maps[None, start:start + step], tuple(total.shape[-2:]))[0]
+    for start, part in resized_parts(maps, size):
+        total[start:start + len(part)] += part
     return total
-
-
-def best_per_class(maps: Tensor, classes: tuple[int, ...] | None, count: int) -> Tensor:
-    """Gives each class the largest value of its channels.
-
-    Args:
-        maps: (T, h, w).
-        classes: class of each channel, or None where channel i is class i.
-        count: number of classes.
-
-    Returns:
-        (count, h, w); a class without a channel is 0.
-    """
-    if classes is None:
-        return maps
-    best = maps.new_zeros(count, *maps.shape[1:])
-    for channel, index in zip(maps, classes, strict=True):
-        torch.maximum(best[index], channel, out=best[index])
-    return best

@@ -11,14 +11,14 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from openvocab.augmented_views import AugmentedViews, best_per_class
+from openvocab.augmented_views import AugmentedViews
 from openvocab.checkpoint.complete import require_complete
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.devices import exact_float32, to_device
 from openvocab.vocab.sampling import sample_vocabulary
 from openvocab.vocab.templates import templates
 from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary, named_vocabulary
-from openvocab.windows import best_channel, resize
+from openvocab.windows import best_channel, best_per_class, resize
 
 OUTPUTS = ("sem_seg", "labels")
 

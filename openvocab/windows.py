@@ -4,7 +4,7 @@ Shape letters: T classes, V views (windows in row-major order, then the global v
 S pixels of the square that the windows are cut from, K pixels of a window.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -135,6 +135,41 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     return F.pad(image, (0, -width % multiple, 0, -height % multiple))
 
 
+def resized_parts(maps: Tensor, size: tuple[int, int], pixels: int | None = None) -> Iterator[tuple[int, Tensor]]:
+    """Resizes maps a few at a time, so that all resized ones never exist at once.
+
+    Args:
+        maps: (T, h', w'), floating point.
+        size: height and width in pixels.
+        pixels: of a part at most, one map at least; default: `PIXELS_PER_CHUNK`.
+
+    Yields:
+        The number of the first map of a part, and the part, (n, *size).
+    """
+    step = max(1, (pixels or PIXELS_PER_CHUNK) // (size[0] * size[1]))
+    for start in range(0, len(maps), step):
+        yield start, resize(maps[None, start:start + step], size)[0]
+
+
+def best_per_class(maps: Tensor, classes: tuple[int, ...] | None, count: int) -> Tensor:
+    """Gives each class the largest value of its channels.
+
+    Args:
+        maps: (T, h, w).
+        classes: class of each channel, or None where channel i is class i.
+        count: number of classes.
+
+    Returns:
+        (count, h, w); a class without a channel is 0.
+    """
+    if classes is None:
+        return maps
+    best = maps.new_zeros(count, *maps.shape[1:])
+    for channel, index in zip(maps, classes, strict=True):
+        torch.maximum(best[index], channel, out=best[index])
+    return best
+
+
 def best_channel(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Upsamples maps and takes the best channel per pixel, without holding all upsampled maps at once.
 
@@ -145,11 +180,10 @@ def best_channel(maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     Returns:
         Channel per pixel, (*size) int64 (of equal ones the first, on a CPU), and its value, (*size), dtype of `maps`.
     """
-    step = max(1, PIXELS_PER_CHUNK // (size[0] * size[1]))
     channel = maps.new_zeros(tuple(size), dtype=torch.int64)
     best = maps.new_full(tuple(size), float("-inf"))
-    for start in range(0, len(maps), step):
-        keep_best(resize(maps[None, start:start + step], size)[0], start, channel, best)
+    for start, part in resized_parts(maps, size):
+        keep_best(part, start, channel, best)
     return channel, best
 
 

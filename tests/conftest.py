@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import importlib.util
 import logging
 import os
 import shutil
@@ -132,6 +133,19 @@ def no_space_for(monkeypatch):
 def repository() -> Path:
     """Root folder of the checkout."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def script(repository):
+    """Loads a file that is a script and no part of a package, such as "tools/show.py", anew at each call."""
+    def load(path: str):
+        place = repository / path
+        spec = importlib.util.spec_from_file_location(f"{place.stem}_script", place)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(autouse=True)

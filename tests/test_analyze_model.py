@@ -1,6 +1,5 @@
 """Counts of parameters, multiply-adds and activations agree with what can be computed by hand."""
 
-import importlib.util
 
 import pytest
 import torch
@@ -8,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from openvocab.engine.setup import build_model
+from openvocab.testing import numbered_words
 from openvocab.vocab.vocabulary import Vocabulary
 
 SMALL = {
@@ -18,15 +18,12 @@ IMAGE = torch.zeros(3, 64, 96)
 
 
 @pytest.fixture(scope="module")
-def tool(repository):
-    spec = importlib.util.spec_from_file_location("analyze_model_script", repository / "tools" / "analyze_model.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(script):
+    return script("tools/analyze_model.py")
 
 
 def words(count: int) -> Vocabulary:
-    return Vocabulary.from_words([f"word {number}" for number in range(count)], "mean")
+    return Vocabulary.from_words(numbered_words(count), "mean")
 
 
 @pytest.fixture(scope="module", params=SMALL)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from detectron2.data.transforms import ResizeShortestEdge
 
-from openvocab import augmented_views
-from openvocab.augmented_views import AugmentedViews, best_per_class, with_short_side
+from openvocab import windows
+from openvocab.augmented_views import AugmentedViews, with_short_side
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.evaluation.statement import describe_model
 from openvocab.testing import TINY_CATSEG, TINY_LSEG
@@ -75,7 +75,7 @@ def test_one_size_without_mirror_is_the_plain_evaluation(build, text, windows):
 
 def test_only_one_view_is_held_beside_the_sum(monkeypatch):
     """Each view's maps are gone before the next ones are made."""
-    monkeypatch.setattr(augmented_views, "PIXELS_PER_CHUNK", 50)
+    monkeypatch.setattr(windows, "PIXELS_PER_CHUNK", 50)
     alive = []
 
     def maps_of(view, short_side):
@@ -124,11 +124,3 @@ def test_a_result_states_it(tmp_path):
     assert statement["test_time_augmentation"] == {
         "short_sides": [32, 48], "long_side": 96, "mirrored": True, "mean_of": "probabilities"}
     assert (statement["image"], statement["sliding_window"]) == ("its own size", "32 of each short side, stride 16")
-
-
-def test_best_per_class():
-    maps = torch.rand(4, 3, 5)
-    assert best_per_class(maps, None, 4) is maps
-    got = best_per_class(maps, (0, 2, 2, 0), 4)
-    assert torch.equal(got[0], torch.maximum(maps[0], maps[3])) and torch.equal(got[2], maps[1:3].amax(dim=0))
-    assert not got[1].any() and not got[3].any()

@@ -1,7 +1,6 @@
 """benchmarks/gpu.py: on a machine without a GPU, every part runs at toy sizes."""
 
 import csv
-import importlib.util
 import subprocess
 import sys
 
@@ -9,17 +8,14 @@ import pytest
 
 
 @pytest.fixture
-def program(repository, monkeypatch):
+def program(repository, script, monkeypatch):
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
-    spec = importlib.util.spec_from_file_location("gpu", repository / "benchmarks" / "gpu.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/gpu.py")
 
 
 def dry_run(repository, folder, *parts):
-    script = [sys.executable, str(repository / "benchmarks" / "gpu.py"), *parts, "--dry-run", "--output", str(folder)]
-    return subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=1200)
+    command = [sys.executable, str(repository / "benchmarks" / "gpu.py"), *parts, "--dry-run", "--output", str(folder)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200)
 
 
 def rows(folder, part):

@@ -1,6 +1,5 @@
 """Sheets to look at: the worst comes first, what is red is wrong, and only sheets are replaced."""
 
-import importlib.util
 import os
 
 import numpy as np
@@ -24,11 +23,8 @@ TRUTH = np.array([[0, 0, 1, 1], [2, 2, 399, IGNORED]]).repeat(20, 0).repeat(20, 
 
 
 @pytest.fixture
-def show(repository):
-    spec = importlib.util.spec_from_file_location("show_script", repository / "tools" / "show.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def show(script):
+    return script("tools/show.py")
 
 
 @pytest.fixture

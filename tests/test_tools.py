@@ -1,6 +1,5 @@
 """The tools replace only what they wrote themselves, and each knows its own."""
 
-import importlib.util
 import os
 
 import numpy as np
@@ -15,14 +14,8 @@ from openvocab.testing import TINY_CATSEG, TINY_LSEG
 
 
 @pytest.fixture
-def tool(repository):
-    def load(name: str):
-        spec = importlib.util.spec_from_file_location(f"{name}_script", repository / "tools" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load
+def tool(script):
+    return lambda name: script(f"tools/{name}.py")
 
 
 @pytest.fixture

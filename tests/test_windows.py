@@ -6,6 +6,7 @@ import torch
 from openvocab import windows
 from openvocab.windows import (
     best_channel,
+    best_per_class,
     make_views,
     merge_views,
     merge_windows,
@@ -83,3 +84,11 @@ def test_best_channel_in_chunks(monkeypatch, chunk):
     assert torch.equal(got_value, value)
     assert not (got_index == 6).any()
     assert torch.equal(got_index, index)
+
+
+def test_best_per_class():
+    maps = torch.rand(4, 3, 5)
+    assert best_per_class(maps, None, 4) is maps
+    got = best_per_class(maps, (0, 2, 2, 0), 4)
+    assert torch.equal(got[0], torch.maximum(maps[0], maps[3])) and torch.equal(got[2], maps[1:3].amax(dim=0))
+    assert not got[1].any() and not got[3].any()

@@ -39,6 +39,7 @@ from openvocab.inference.result import prepare_folder
 
 ROWS = 4  # on a sheet, which then fits on a screen or two
 
+
 def sheets_of_predictions(args: argparse.Namespace) -> Iterator[tuple[str, np.ndarray]]:
     """Yields names and sheets of each dataset; checks what is in the way before a dataset is read.
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from openvocab.checkpoint import zoo
@@ -20,10 +21,12 @@ class Choice(NamedTuple):
 
     Attributes:
         model: of the zoo.
+        weights: the file of its parameters, whose hash was compared.
         notice: what everybody who sees its answers has to know; "" where there is nothing.
     """
 
     model: ZooModel
+    weights: Path
     notice: str
 
 
@@ -44,7 +47,7 @@ def choose(single: bool = True, download: bool = True) -> Choice:
     """
     model = zoo.find(FOR_PHOTOGRAPHS)
     try:
-        zoo.weights_file(model, download=download)
+        return Choice(model, zoo.weights_file(model, download=download), "")
     except DownloadError as error:
         unwatched = os.environ.get(CI_VARIABLE, "").lower() not in ("", "0", "false")
         if unwatched or not single:
@@ -54,5 +57,5 @@ def choose(single: bool = True, download: bool = True) -> Choice:
         logger.warning("%s", error)
         notice = (f"{STAND_IN} stands in for {FOR_PHOTOGRAPHS}: it knows drawn scenes only, its masks of a photograph "
                   f"mean nothing. Get {FOR_PHOTOGRAPHS}: {model.hub_file.command}")
-        return Choice(zoo.find(STAND_IN), notice)
-    return Choice(model, "")
+        small = zoo.find(STAND_IN)
+        return Choice(small, zoo.weights_file(small), notice)

@@ -10,10 +10,10 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 from openvocab.data.loader import build_train_loader
-from openvocab.evaluation.words import vocabulary_of
+from openvocab.evaluation.words import words_for_training
 from openvocab.inference import sheets
 from openvocab.inference.legend import colours
-from openvocab.vocab.vocabulary import as_vocabulary, named_vocabulary
+from openvocab.vocab.vocabulary import as_vocabulary
 
 TITLES = ("picture, as fed", "labels (untinted: ignored)", "share of each label, with its number and words")
 _BARS = 13  # lines beside a picture
@@ -110,11 +110,8 @@ class TrainingFeed:
 
 def _words_of(cfg: CfgNode) -> tuple[tuple[str, ...], ...]:
     """Lists per label what the text encoder is given; empty where the samples bring their words."""
-    words, name = cfg.MODEL.VOCABULARY, cfg.DATASETS.TRAIN[0]
-    if words.TRAIN:
-        return named_vocabulary(words.TRAIN, words.SYNONYMS).texts()
-    vocabulary = vocabulary_of(name, words.WORDS)
+    vocabulary = words_for_training(cfg)
     if vocabulary is not None:
-        return vocabulary.with_synonyms(words.SYNONYMS).texts()
-    metadata = MetadataCatalog.get(name)
+        return vocabulary.texts()
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     return () if metadata.get("episode_words", None) else tuple((word,) for word in metadata.stuff_classes)

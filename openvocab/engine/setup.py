@@ -17,7 +17,6 @@ from openvocab.checkpoint.complete import require_complete
 from openvocab.config import add_openvocab_config
 from openvocab.config_keys import Successor, dotted_keys, refuse_foreign_keys, refuse_unknown_keys, unread_keys
 from openvocab.methods import METHODS
-from openvocab.model import OpenVocabularyModel
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +75,8 @@ def build_model(cfg: CfgNode) -> nn.Module:
         ValueError: unknown META_ARCHITECTURE.
     """
     import_method(cfg.MODEL.META_ARCHITECTURE)
+    from openvocab.model import OpenVocabularyModel  # lazily: composing a config needs no CLIP
+
     model = build_registered_model(cfg)
     if not isinstance(model, OpenVocabularyModel):  # which does so itself, for those who build it by Detectron2
         require_complete(model)

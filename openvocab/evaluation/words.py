@@ -96,6 +96,25 @@ def describe_words(cfg: CfgNode, dataset_name: str, count: int) -> dict[str, Any
     }
 
 
+def words_for_training(cfg: CfgNode) -> Vocabulary | None:
+    """Returns the words of a training, unless each of its samples brings its own.
+
+    Args:
+        cfg: MODEL.VOCABULARY; the first of DATASETS.TRAIN, registered, where it names none.
+
+    Returns:
+        Those of MODEL.VOCABULARY.TRAIN, else the dataset's, else None; under the config's synonym rule.
+
+    Raises:
+        ValueError: unknown WORDS or TRAIN.
+    """
+    words = cfg.MODEL.VOCABULARY
+    if words.TRAIN:
+        return named_vocabulary(words.TRAIN, words.SYNONYMS)
+    vocabulary = vocabulary_of(cfg.DATASETS.TRAIN[0], words.WORDS)
+    return None if vocabulary is None else vocabulary.with_synonyms(words.SYNONYMS)
+
+
 def training_words(cfg: CfgNode) -> tuple[str, frozenset[str]] | None:
     """Finds the words that a model was trained with, as its config says.
 
@@ -108,16 +127,16 @@ def training_words(cfg: CfgNode) -> tuple[str, frozenset[str]] | None:
     Raises:
         ValueError: MODEL.VOCABULARY.TRAIN names nothing.
     """
-    words = cfg.MODEL.VOCABULARY
-    if words.TRAIN:
-        return words.TRAIN, _texts(named_vocabulary(words.TRAIN, words.SYNONYMS))
-    if not cfg.DATASETS.TRAIN or cfg.DATASETS.TRAIN[0] not in DatasetCatalog:
+    named = cfg.MODEL.VOCABULARY.TRAIN
+    if not named and (not cfg.DATASETS.TRAIN or cfg.DATASETS.TRAIN[0] not in DatasetCatalog):
         return None
+    vocabulary = words_for_training(cfg)
+    if named:
+        return named, _texts(vocabulary)
     name = cfg.DATASETS.TRAIN[0]
-    metadata = MetadataCatalog.get(name)
-    vocabulary = vocabulary_of(name, words.WORDS)
     if vocabulary is not None:
-        return f"words of {name}", _texts(vocabulary.with_synonyms(words.SYNONYMS))
+        return f"words of {name}", _texts(vocabulary)
+    metadata = MetadataCatalog.get(name)
     if metadata.get("episode_words", None):
         return f"words of {name}", frozenset(comparable(metadata.episode_words[i]) for i in metadata.episode_class_ids)
     return None

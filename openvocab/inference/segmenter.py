@@ -6,7 +6,7 @@ Shape letters: T text channels, h w pixels of the picture.
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from openvocab.vocab.background import combine
 from openvocab.vocab.cleaning import comparable
 from openvocab.vocab.trained import TrainedWords
 from openvocab.vocab.vocabulary import SYNONYM_RULES, Vocabulary
-from openvocab.windows import resize
+from openvocab.windows import resize, resized_parts
 
 logger = logging.getLogger(__name__)
 
@@ -127,11 +127,13 @@ class Segmenter:
 
         dtype = check_precision(dtype or "float32")
         chosen, notice = check_device(device), ""
-        if name_or_config is None:
-            entry, notice = (zoo.find(FOR_PHOTOGRAPHS), "") if weights else choose()
-            name_or_config = entry.name
+        if name_or_config is None and weights is None:
+            choice = choose()
+            name_or_config, weights, notice = choice.model.name, choice.weights, choice.notice
             if notice:
                 logger.warning("%s", notice)
+        elif name_or_config is None:
+            name_or_config = FOR_PHOTOGRAPHS
         text, entry = os.fspath(name_or_config), None
         if text.endswith((".yaml", ".yml")):
             if not Path(text).is_file():
@@ -230,7 +232,7 @@ class Segmenter:
         if answer.shape[1:] == (height, width):
             return answer.cpu().numpy()
         full = np.empty((count, height, width), np.float32)
-        for start, part in _upsampled(answer, (height, width)):
+        for start, part in resized_parts(answer, (height, width), _CHUNK):
             full[start : start + len(part)] = part.cpu().numpy()
         return full
 
@@ -373,11 +375,3 @@ def _config_weights(weights: str | os.PathLike, config: str) -> Path:
     if not os.fspath(weights):
         raise ValueError(f"weights: {config} names none (MODEL.WEIGHTS is empty); pass a file")
     return weights_path(weights)
-
-
-def _upsampled(answer: Tensor, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
-    """Yields (first channel, (n, h, w) upsampled part) so that no part exceeds the chunk size."""
-    step = max(1, _CHUNK // (size[0] * size[1]))
-    for start in range(0, len(answer), step):
-        part = answer[None, start : start + step]
-        yield start, resize(part, size)[0]

@@ -1,6 +1,5 @@
 """The command line as a user meets it, with a tiny random model in place of a trained one."""
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +47,9 @@ def write(config: str, folder: Path) -> TinyModel:
 
 
 @pytest.fixture(scope="session")
-def demo(repository):
-    """The module demo/demo.py, which is a script and not part of a package."""
-    spec = importlib.util.spec_from_file_location("demo_script", repository / "demo" / "demo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def demo(script):
+    """The module demo/demo.py."""
+    return script("demo/demo.py")
 
 
 @pytest.fixture(scope="session")

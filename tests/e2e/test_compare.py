@@ -1,6 +1,5 @@
 """One command evaluates both methods on the same scenes and prints a row for each."""
 
-import importlib.util
 import json
 
 import pytest
@@ -33,11 +32,8 @@ def two_scenes():
 
 
 @pytest.fixture
-def compare(repository):
-    spec = importlib.util.spec_from_file_location("compare_script", repository / "tools" / "compare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def compare(script):
+    return script("tools/compare.py")
 
 
 def test_a_row_for_each_method(compare, two_scenes, tmp_path, capsys):

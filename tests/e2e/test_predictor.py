@@ -1,6 +1,5 @@
 """Detectron2's demo classes: the same calls, the same conventions."""
 
-import importlib.util
 import threading
 
 import cv2
@@ -18,11 +17,8 @@ SCENE = cv2.resize(np.random.default_rng(0).integers(0, 255, (5, 6, 3), np.uint8
 
 
 @pytest.fixture(scope="module")
-def predictor(repository):
-    spec = importlib.util.spec_from_file_location("predictor_script", repository / "demo" / "predictor.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def predictor(script):
+    return script("demo/predictor.py")
 
 
 def config(tiny, *overrides: str):
