@@ -93,7 +93,7 @@ def _backward(call: Callable[..., Tensor], variables: Sequence[Tensor], upstream
 
 def kernels(setting: "Setting") -> Iterator[dict[str, Any]]:
     """Times the forward pass of all operations, and both passes of those that have gradients."""
-    counts, dtypes = ((3,), ("float32",)) if setting.dry else ((7, 150, 847), ("float32", "bfloat16"))
+    counts, dtypes = ((3,), ("float32",)) if setting.dry else ((150, 847, 7), ("float32", "bfloat16"))
     backend = "eager" if setting.dry else "inductor"  # inductor on a CPU needs a C++ compiler
     for classes in counts:
         for dtype in dtypes:

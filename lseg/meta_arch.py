@@ -28,7 +28,7 @@ from openvocab.model import OpenVocabularyModel, VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.windows import best_by_softmax, resize
 
-WORDS_PER_CHUNK = 8  # upsampled at a time for a label map
+WORDS_PER_CHUNK = {"cpu": 8, "cuda": 64}  # upsampled at a time for a label map: memory against launches
 
 
 @META_ARCH_REGISTRY.register()
@@ -223,11 +223,10 @@ class LSeg(OpenVocabularyModel):
         """
         if self.multi_scale is not None:
             return super().predict_labels(images, sizes, vocabularies)
-        answers = []
+        answers, words = [], WORDS_PER_CHUNK.get(self.device.type, WORDS_PER_CHUNK["cpu"])
         for image, size, vocabulary in zip(images, sizes, vocabularies):
             maps = self.word_maps(image, vocabulary).float()
-            answers.append(best_by_softmax(
-                resize(upsample(part)[None], size)[0] for part in maps.split(WORDS_PER_CHUNK)))
+            answers.append(best_by_softmax(resize(upsample(part)[None], size)[0] for part in maps.split(words)))
         return answers
 
     def adapt_state(self, state: dict[str, Tensor], keep_unknown: bool = False) -> dict[str, Tensor]:

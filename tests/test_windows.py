@@ -7,6 +7,8 @@ from openvocab import windows
 from openvocab.windows import (
     best_channel,
     best_per_class,
+    keep_best,
+    keep_best_at_once,
     make_views,
     merge_views,
     merge_windows,
@@ -84,6 +86,18 @@ def test_best_channel_in_chunks(monkeypatch, chunk):
     assert torch.equal(got_value, value)
     assert not (got_index == 6).any()
     assert torch.equal(got_index, index)
+
+
+def test_the_best_of_many_channels_at_once_is_the_best_one_by_one():
+    maps = torch.randint(5, (9, 6, 7)).float()  # ties within a chunk and between chunks
+    found = []
+    for function in (keep_best, keep_best_at_once):
+        channel, best = torch.zeros(6, 7, dtype=torch.int64), torch.full((6, 7), float("-inf"))
+        for first in (0, 4, 8):
+            function(maps[first:first + 4], first, channel, best)
+        found.append((channel, best))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+    assert torch.equal(found[1][1], maps.amax(dim=0))
 
 
 def test_best_per_class():
