@@ -49,5 +49,6 @@ setup(
         "datasets": ["scipy>=1.11"],  # PASCAL-Context's .mat files
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff", "scipy>=1.11"],
     },
+    entry_points={"console_scripts": ["openvocab = openvocab.cli.program:main"]},
     cmdclass={"build_py": BuildWithConfigs},
 )

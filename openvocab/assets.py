@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from openvocab.console import did_you_mean
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -33,7 +35,7 @@ def config_path(name: str | Path) -> Path:
     if plain in names:
         return root / f"{plain}.yaml"
     known = ", ".join(names) or f"none (no configs in {root})"
-    raise ValueError(f"config: expected a file or one of {known}, got {str(name)!r}")
+    raise ValueError(f"config: expected a file or one of {known}, got {str(name)!r}{did_you_mean(plain, names, 3)}")
 
 
 def config_names() -> list[str]:

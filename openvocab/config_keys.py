@@ -1,6 +1,5 @@
 """Config keys that are wrong in silence: of another program, misspelt, or read by nothing."""
 
-import difflib
 import fnmatch
 import logging
 from collections.abc import Collection, Iterator, Mapping
@@ -8,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fvcore.common.config import CfgNode
+
+from openvocab.console import did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +114,7 @@ def refuse_unknown_keys(keys: Collection[str], known: Collection[str], where: st
     """
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f", did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{where}: unknown config key {key}{hint}")
+            raise ValueError(f"{where}: unknown config key {key}{did_you_mean(key, known)}")
 
 
 def unread_keys(cfg: CfgNode, stock: CfgNode) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """What a command line prints: text that any terminal takes, and errors of one line."""
 
+import difflib
 import io
 import os
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 # Control characters, halves of surrogate pairs (how Python holds the bytes of a name that is no UTF-8), line breaks.
 _UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
@@ -105,3 +106,18 @@ def counted(names: Sequence[object], what: str) -> str:
     more = len(names) - _NAMED
     first = ", ".join(shown(name) for name in names[:_NAMED])
     return f"{len(names)} {what if len(names) > 1 else one}: {first}{f' and {more} more' if more > 0 else ''}"
+
+
+def did_you_mean(text: str, known: Iterable[str], most: int = 1) -> str:
+    """Names what a word may have been meant to be: ", did you mean catseg_b?".
+
+    Args:
+        text: what was written.
+        known: what exists.
+        most: how many are named.
+
+    Returns:
+        The question, or "" where nothing is near.
+    """
+    near = difflib.get_close_matches(text, list(known), n=most)
+    return f", did you mean {' or '.join(near)}?" if near else ""

@@ -6,9 +6,12 @@ but the standard library and must run before anything is installed.
 
 import importlib
 import importlib.util
+import json
 import logging
 import re
 import sys
+from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +86,23 @@ def detectron2_command() -> str:
     return f"python -m pip install {flags} --target {site_packages} {DETECTRON2_WHEEL}"
 
 
+def detectron2_origin() -> str | None:
+    """Says which detectron2 is installed, where it came from and where it lies; None where there is none."""
+    if not _module_exists("detectron2"):
+        return None
+    where = Path(importlib.util.find_spec("detectron2").origin).parent
+    for name in (DETECTRON2_WHEEL.partition("==")[0], "detectron2"):
+        version = version_of(name)
+        if version is None:
+            continue
+        source = json.loads(metadata.distribution(name).read_text("direct_url.json") or "{}")
+        commit = source.get("vcs_info", {}).get("commit_id", "")
+        url = source.get("url", "")
+        origin = f", from {url} {commit[:9]}" if url and not url.startswith("file:") else ""
+        return f"{version} ({name}{origin}) in {where}"
+    return f"a folder without metadata: {where}"
+
+
 def version_in_bounds(version: str, bounds: str) -> bool:
     """Compares a version with pip-style bounds.
 
@@ -120,20 +140,31 @@ def check() -> None:
     Raises:
         ImportError: something is missing or does not fit; one line that names it and the command that mends it.
     """
+    for problem in problems():
+        raise problem
+
+
+def problems() -> Iterator[ImportError]:
+    """Finds everything that is wrong with this installation.
+
+    Yields:
+        One error after the other, each one line that names what is wrong and the command that mends it.
+    """
     if sys.version_info[:2] < MIN_PYTHON:
         wanted, got = ("{}.{}".format(*version[:2]) for version in (MIN_PYTHON, sys.version_info))
-        raise ImportError(f"openvocab needs Python >={wanted}, got {got}: make an environment with Python 3.11 to 3.13")
-    for requirement in REQUIREMENTS:
-        _check_requirement(requirement)
-    _check_torch_pair()
-    if not _module_exists("detectron2"):
-        raise ImportError(f"openvocab needs detectron2, which is not installed: {detectron2_command()}")
-    _check_packaged_data(Path(__file__).resolve().parent)
+        yield ImportError(f"openvocab needs Python >={wanted}, got {got}: make an environment with Python 3.11 to 3.13")
+    package = Path(__file__).resolve().parent
+    checks = [partial(_check_requirement, requirement) for requirement in REQUIREMENTS]
+    for check_one in (*checks, _check_torch_pair, _check_detectron2, partial(_check_packaged_data, package)):
+        try:
+            check_one()
+        except ImportError as error:
+            yield error
 
 
 def _check_requirement(requirement: Requirement) -> None:
     """Raises ImportError where a package is missing or its version is out of bounds."""
-    version = _version(requirement.distribution)
+    version = version_of(requirement.distribution)
     if version is None:
         if _module_exists(requirement.module):
             return
@@ -158,7 +189,7 @@ def _check_torch_pair() -> None:
     Metadata raises the suspicion: torchvision asks for another version of torch, or one of the two is a CPU build and
     the other is not. Vendors' builds look suspicious too and work, so only an import that fails counts.
     """
-    torch, vision = _version("torch"), _version("torchvision")
+    torch, vision = version_of("torch"), version_of("torchvision")
     if torch is None or vision is None:
         return
     wanted = _required_bounds("torchvision", "torch")
@@ -175,6 +206,12 @@ def _check_torch_pair() -> None:
     logger.warning("torch %s and torchvision %s look like a mismatched pair, but import", torch, vision)
 
 
+def _check_detectron2() -> None:
+    """Raises ImportError where it is missing."""
+    if not _module_exists("detectron2"):
+        raise ImportError(f"openvocab needs detectron2, which is not installed: {detectron2_command()}")
+
+
 def _check_packaged_data(package: Path) -> None:
     """Raises ImportError where the installed package lacks its data files."""
     config_folders = (package / "configs", package.parent / "configs")
@@ -188,7 +225,12 @@ def _check_packaged_data(package: Path) -> None:
         )
 
 
-def _version(distribution: str) -> str | None:
+def version_of(distribution: str) -> str | None:
+    """Gives the version of an installed distribution, or None.
+
+    Args:
+        distribution: its name on PyPI.
+    """
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

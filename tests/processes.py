@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["train_net", "toy_method"])
+CONTEXT.set_forkserver_preload(["openvocab.cli.train", "toy_method"])
 
 
 class Forked:

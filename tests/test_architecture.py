@@ -22,11 +22,12 @@ LAYERS = {
     "bottom": ("openvocab.config", "openvocab.interfaces", "openvocab.vocab", "openvocab.kernels", "openvocab.assets",
                "openvocab.preflight", "openvocab.files", "openvocab.console", "openvocab.versions", "openvocab.devices",
                "openvocab.windows", "openvocab.methods", "openvocab.config_keys", "openvocab.augmented_views",
-               "openvocab.checkpoint.rename", "openvocab.checkpoint.partially"),
+               "openvocab.checkpoint.rename", "openvocab.checkpoint.partially", "openvocab.exit_codes"),
     "clip": ("openvocab.clip", "openvocab.checkpoint.complete", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": tuple(METHODS.values()),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
                    "openvocab.inference"),
+    "programs": ("openvocab.cli", "openvocab.__main__"),
 }  # fmt: skip
 ORDER = tuple(LAYERS)
 
@@ -40,7 +41,7 @@ THIRD_PARTY = {
 # These need none at all: they are used before anything is installed, or where torch must not be loaded.
 STANDARD_LIBRARY_ONLY = (
     "openvocab.vocab.vocabulary", "openvocab.vocab.templates", "openvocab.preflight", "openvocab.assets",
-    "openvocab.files", "openvocab.console", "openvocab.methods",
+    "openvocab.files", "openvocab.console", "openvocab.methods", "openvocab.exit_codes",
 )  # fmt: skip
 EMPTY_CONTAINER = re.compile(r"\[\]|\{\}|(set|dict|list|defaultdict|OrderedDict|Counter)\(\w*\)")
 

@@ -68,6 +68,11 @@ def test_metadata(unpacked):
     assert list(path.parent.rglob("LICENSE"))
 
 
+def test_the_wheel_has_the_program(unpacked):
+    (path,) = unpacked.glob("*.dist-info/entry_points.txt")
+    assert "openvocab = openvocab.cli.program:main" in path.read_text()
+
+
 def run_elsewhere(unpacked: Path, folder: Path, code: str) -> list[str]:
     """Runs code outside the checkout, with the unpacked wheel in front of everything installed."""
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(unpacked), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -97,6 +102,8 @@ image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 segmenter = Segmenter.load("emojiscapes_catseg", device="cpu")
 result = segmenter(image, ["cat", "dog"])
 print("weights", segmenter.weights)
+from openvocab.cli import program
+print("doctor", program.main(["doctor"]))
 print("answer", result.names, result.labels.shape, sorted(set(result.labels.flat) - {0, 1}))
 """
     lines = run_elsewhere(unpacked, tmp_path_factory.mktemp("elsewhere"), code)
@@ -119,3 +126,7 @@ def test_the_wheel_segments_outside_a_checkout(unpacked, outside):
     """With the small model that ships inside it; what the masks look like is tested elsewhere."""
     assert Path(outside["weights"]).is_relative_to(unpacked / "openvocab" / "weights")
     assert outside["answer"] == "['cat', 'dog'] (48, 64) []"
+
+
+def test_the_doctor_finds_nothing_wrong_outside_a_checkout(outside):
+    assert (outside["doctor"], outside["nothing"]) == ("0", "is wrong")

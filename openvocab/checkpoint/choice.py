@@ -56,6 +56,6 @@ def choose(single: bool = True, download: bool = True) -> Choice:
                                 f"name it with --model {STAND_IN} to have it all the same") from error
         logger.warning("%s", error)
         notice = (f"{STAND_IN} stands in for {FOR_PHOTOGRAPHS}: it knows drawn scenes only, its masks of a photograph "
-                  f"mean nothing. Get {FOR_PHOTOGRAPHS}: {model.hub_file.command}")
+                  f"mean nothing. Get {FOR_PHOTOGRAPHS}: openvocab models --fetch {FOR_PHOTOGRAPHS}")
         small = zoo.find(STAND_IN)
         return Choice(small, zoo.weights_file(small), notice)

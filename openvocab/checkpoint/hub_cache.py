@@ -58,11 +58,6 @@ class HubFile(NamedTuple):
 
         return hf_hub_url(self.repo_id, self.file_name, repo_type=self.repo_type)
 
-    @property
-    def command(self) -> str:
-        """The command that fetches it into the library's cache."""
-        return f"hf download {self.repo_id} {self.file_name} --repo-type {self.repo_type}"
-
 
 def cache_root() -> Path:
     """Gives the folder of the library's cache (HF_HUB_CACHE, else HF_HOME/hub). Nothing is created.

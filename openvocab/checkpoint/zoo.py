@@ -8,6 +8,7 @@ from openvocab.checkpoint import hub, hub_cache, notes
 from openvocab.checkpoint.hub_errors import DownloadError
 from openvocab.checkpoint.zoo_models import MODELS as _MODELS
 from openvocab.checkpoint.zoo_models import ZooModel
+from openvocab.console import did_you_mean
 
 CACHE_VARIABLE = "OPENVOCAB_CACHE"
 OFFLINE_VARIABLE = "OPENVOCAB_OFFLINE"
@@ -30,7 +31,8 @@ def find(name: str) -> ZooModel:
     for model in _MODELS:
         if model.name == name:
             return model
-    raise ValueError(f"model: expected one of {', '.join(model.name for model in _MODELS)}, got {name!r}")
+    names = [model.name for model in _MODELS]
+    raise ValueError(f"model: expected one of {', '.join(names)}, got {name!r}{did_you_mean(name, names, 3)}")
 
 
 def cache_folder() -> Path:
@@ -86,7 +88,7 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None, down
         return weights_path(weights_root() / model.file_name)  # not a file of that name in the current folder
     path = on_disk(model)
     if path is None and (offline() or not download or model.page):
-        raise DownloadError(_how_to_get(model))
+        raise DownloadError(how_to_get(model))
     try:
         if path is None:
             path = hub.fetch(model.hub_file)
@@ -94,7 +96,7 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None, down
             hub.compare(model.hub_file, path)
     except DownloadError as error:
         raise DownloadError(f"{error}; to do without, {_by_hand(model)}") from error
-    note = _note_of(model, path)
+    note = note_of(model, path)
     if note is not None:
         notes.compare_with_note(path, note)
     return path
@@ -131,7 +133,7 @@ def remote_size(model: ZooModel) -> int:
         DownloadError: it cannot be fetched; known within ten seconds ($OPENVOCAB_HUB_TIMEOUT).
     """
     if model.repo is None or offline():
-        raise DownloadError(_how_to_get(model))
+        raise DownloadError(how_to_get(model))
     return hub.size_of(model.hub_file)
 
 
@@ -145,23 +147,20 @@ def note_hash(model: ZooModel, path: Path) -> None:
             compare hashes of their own, and a file that was cut later cannot be read).
         path: from `weights_file`; nothing is noted of a file elsewhere.
     """
-    note = _note_of(model, path)
+    note = note_of(model, path)
     if note is not None:
         notes.write_note(path, note)
 
 
-def _hand_file(model: ZooModel) -> Path | None:
-    try:
-        return cache_folder() / model.file_name
-    except ValueError:  # without a home folder nothing was put there; shipped weights and own files need none
-        return None
-
-
-def _note_of(model: ZooModel, path: Path) -> Path | None:
-    """Where the hash of a file is noted, None where it need not be.
+def note_of(model: ZooModel, path: Path) -> Path | None:
+    """Says where the hash of a file is noted, None where it need not be.
 
     Notes on files in the cache of the Hub's library lie in our own folder: that cache is the library's, which lists and
     checks what is in it, and often belongs to somebody else. The commit is in the name, as the file may change with it.
+
+    Args:
+        model: from `find`.
+        path: of its parameters.
     """
     hand = _hand_file(model)
     if model.shipped or hand is None:
@@ -173,16 +172,27 @@ def _note_of(model: ZooModel, path: Path) -> Path | None:
     return hand.with_name(f"{hand.name}.{path.parent.name}.sha256")
 
 
-def _how_to_get(model: ZooModel) -> str:
-    """Says, in one line, how a file that is not on this disk gets there."""
+def how_to_get(model: ZooModel) -> str:
+    """Says, in one line, how a file that is not on this disk gets there.
+
+    Args:
+        model: from `find`.
+    """
     missing = f"weights: {model.name} needs {model.file_name}, which is not on this disk"
     if model.shipped:
         return f"weights: {model.name} comes with the package and is not fetched"
     if model.page is not None:
         return f"{missing} and can be fetched with a browser only, from {model.page}: {_by_hand(model)}"
     why = " and the network is forbidden (OPENVOCAB_OFFLINE or HF_HUB_OFFLINE)" if offline() else ""
-    return (f"{missing}{why}; with a network, fetch it by `{model.hub_file.command}`; without one, fetch "
+    return (f"{missing}{why}; with a network, fetch it by `openvocab models --fetch {model.name}`; without one, fetch "
             f"{model.hub_file.address} elsewhere and {_by_hand(model)}")
+
+
+def _hand_file(model: ZooModel) -> Path | None:
+    try:
+        return cache_folder() / model.file_name
+    except ValueError:  # without a home folder nothing was put there; shipped weights and own files need none
+        return None
 
 
 def _by_hand(model: ZooModel) -> str:

@@ -1,6 +1,5 @@
 """Data loaders for training and evaluation, on Detectron2's catalogs."""
 
-import difflib
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
+from openvocab.console import did_you_mean
 from openvocab.data.mapper import SemSegTestMapper, SemSegTrainMapper
 from openvocab.data.reading import check_labels, label_name, read_labels
 from openvocab.data.sampler import ResumableTrainingSampler
@@ -219,9 +219,7 @@ def require_registered(name: str) -> None:
         ValueError: it is not; names the nearest that is.
     """
     if name not in DatasetCatalog:
-        near = difflib.get_close_matches(name, list(DatasetCatalog), n=1)
-        hint = f", did you mean {near[0]}?" if near else ""
-        raise ValueError(f"dataset: got {name!r}, expected a registered dataset{hint}")
+        raise ValueError(f"dataset: got {name!r}, expected a registered dataset{did_you_mean(name, DatasetCatalog)}")
 
 
 def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,16 +8,11 @@ from contextlib import contextmanager
 
 from detectron2.utils import comm
 
+from openvocab import exit_codes
 from openvocab.checkpoint.hub_errors import DownloadError
 from openvocab.methods import METHODS
 
 OWN_PACKAGES = ("openvocab", *METHODS.values())
-
-USER_ERROR = 2
-"""Exit code where the user can mend the cause."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 def raised_by_us(error: BaseException) -> bool:
@@ -46,20 +41,20 @@ def report_user_errors(function: Callable[[], int], may_speak: Callable[[int], b
         may_speak: asked with the exit code before a line is printed.
 
     Returns:
-        Its exit code, or `USER_ERROR`, or `INTERRUPTED`; the first process says so after Ctrl-C, and only it.
+        Its exit code, or that of an error or of Ctrl-C, of which the first process speaks, and only it.
     """
     try:
         return function()
     except (ValueError, OSError, DownloadError) as error:
         if not raised_by_us(error):
             raise
-        if may_speak(USER_ERROR):
+        if may_speak(exit_codes.NOTHING_DONE):
             print(f"error: {one_line(error)}", file=sys.stderr)
-        return USER_ERROR
+        return exit_codes.NOTHING_DONE
     except KeyboardInterrupt as interruption:
-        if comm.is_main_process() and may_speak(INTERRUPTED):
+        if comm.is_main_process() and may_speak(exit_codes.INTERRUPTED):
             print(str(interruption) or "interrupted before anything was saved", file=sys.stderr)
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
 
 
 @contextmanager
@@ -71,7 +66,7 @@ def failing_together() -> Iterator[None]:
 
     Raises:
         ValueError, OSError: the block's, in the first process that has one.
-        SystemExit: in the others, with `USER_ERROR`; they say nothing.
+        SystemExit: in the others, with `exit_codes.NOTHING_DONE`; they say nothing.
     """
     failure = None
     try:
@@ -84,7 +79,7 @@ def failing_together() -> Iterator[None]:
     if failure is not None and failed.index(True) == comm.get_rank():
         raise failure
     if True in failed:
-        raise SystemExit(USER_ERROR)
+        raise SystemExit(exit_codes.NOTHING_DONE)
 
 
 def own_errors_in_one_line(record: logging.LogRecord) -> bool:

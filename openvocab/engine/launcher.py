@@ -13,8 +13,9 @@ from detectron2.engine import launch
 from torch import distributed
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, start_processes
 
+from openvocab import exit_codes
 from openvocab.engine.environment import Place, meet
-from openvocab.engine.errors import INTERRUPTED, report_user_errors
+from openvocab.engine.errors import report_user_errors
 
 CAN_FORK = sys.platform == "linux"
 """Elsewhere libraries do not survive it. On GPUs nobody's do; there Detectron2 starts processes anew."""
@@ -74,7 +75,7 @@ def run_processes(
         dist_url: where the processes meet; "auto" takes a free port of this machine.
 
     Returns:
-        Exit code: 0, `USER_ERROR` or `INTERRUPTED`.
+        Exit code, see `openvocab.exit_codes`.
     """
     if device == "cpu" and processes * num_machines > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2's launch takes NCCL wherever a process sees a GPU
@@ -94,7 +95,7 @@ def run_processes(
     except (ProcessExitedException, ProcessRaisedException) as error:
         if said.value:  # what the others died of follows from it
             return said.value
-        if getattr(error, "exit_code", None) == INTERRUPTED:
+        if getattr(error, "exit_code", None) == exit_codes.INTERRUPTED:
             return _interrupted(said)
         raise
     except SystemExit as error:
@@ -115,7 +116,7 @@ def run_here(job: Callable[..., None], args: tuple, place: Place, device: str) -
         device: from `device_of`.
 
     Returns:
-        Exit code: 0, `USER_ERROR` or `INTERRUPTED`.
+        Exit code, see `openvocab.exit_codes`.
     """
     try:
         if place.world_size > 1:
@@ -124,7 +125,7 @@ def run_here(job: Callable[..., None], args: tuple, place: Place, device: str) -
     except SystemExit as error:
         return int(error.code or 0)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
@@ -178,7 +179,7 @@ def _free_port() -> int:
 def _interrupted(said: Any) -> int:
     if not said.value:  # Ctrl-C came before the job had begun, or its first process was killed
         print("interrupted", file=sys.stderr)
-    return INTERRUPTED
+    return exit_codes.INTERRUPTED
 
 
 def _end_children() -> None:

@@ -119,7 +119,7 @@ class Inspection:
             ValueError: labels or a label map that cannot be read, or that do not fit; names the file.
         """
         found = []
-        for sample in tqdm(self.samples, self._name, unit="image", delay=2, leave=False):
+        for sample in tqdm(self.samples, self._name, unit="image", delay=2, leave=False, disable=None):
             _, truth, predicted = self._maps(sample)
             try:
                 confusion = confusion_matrix(truth, predicted, len(self._classes), self._ignore_label)

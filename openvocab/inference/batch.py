@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from openvocab import exit_codes
 from openvocab.console import message_of, report, shown
 from openvocab.inference.result import Result
 
@@ -39,8 +40,8 @@ class Tally:
 
     @property
     def exit_code(self) -> int:
-        """0: all done, 1: some, 2: none."""
-        return 0 if self.done == self.asked else 1 if self.done else 2
+        """Of all, of some, or of none."""
+        return exit_codes.of_count(self.done, self.asked)
 
 
 def run_batch(

@@ -29,7 +29,8 @@ def run(demo, capsys, monkeypatch):
 
     def start(*arguments, segment=blank):
         stub = lambda picture, *_, **__: segment(picture)  # noqa: E731
-        monkeypatch.setattr(demo, "_segmenter", lambda *_: segment and stub or pytest.fail("the model was loaded"))
+        load = lambda *_: segment and stub or pytest.fail("the model was loaded")  # noqa: E731
+        monkeypatch.setattr("openvocab.cli.segment._segmenter", load)
         code = demo.main([*map(str, arguments), *WORDS])
         return code, *capsys.readouterr()
 

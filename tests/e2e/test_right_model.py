@@ -10,6 +10,7 @@ from PIL import Image
 from openvocab import Segmenter
 from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, STAND_IN, choose
 from openvocab.checkpoint.hub_errors import DownloadError
+from openvocab.cli.segment_options import build_parser, source_of
 from openvocab.testing import golden_state, uninitialized
 
 WORDS = ("--vocabulary", "car, sky")
@@ -41,7 +42,7 @@ def run(demo, *arguments):
 def test_of_one_picture_everybody_is_told(demo, folder, tmp_path, capsys):
     assert run(demo, "--input", folder / "a.png", "--output", tmp_path / "out") == 0
     said = capsys.readouterr()
-    assert said.err.count(SAYS) == 1 and "hf download hamacojr/CAT-Seg-weights model_base.pth" in said.err
+    assert said.err.count(SAYS) == 1 and "Get catseg_b: openvocab models --fetch catseg_b" in said.err
     assert f"model       {STAND_IN}" in said.out
     assert json.loads((tmp_path / "out" / "a.json").read_text())["notice"].startswith(SAYS)
     assert run(demo, "--input", folder / "a.png", "--output", tmp_path / "named", "--model", STAND_IN) == 0
@@ -71,7 +72,8 @@ def test_in_a_job_that_nobody_watches_nothing_stands_in(demo, folder, tmp_path, 
 
 
 def test_the_pictures_that_come_with_the_demo_are_drawn(demo, tmp_path, capsys):
-    assert demo._source(demo.build_parser().parse_args([]), False)[::2] == (STAND_IN, "")
+    source = source_of(build_parser(pictures=demo.IMAGES).parse_args([]), False)
+    assert (source.model, source.notice) == (STAND_IN, "")
 
 
 def test_in_python_a_warning_and_every_result_say_so(caplog):
@@ -86,8 +88,8 @@ def test_a_file_put_there_by_hand_is_used(nothing_on_disk, demo, folder):
     by_hand = nothing_on_disk / "model_base.pth"
     assert [choose(single) for single in (True, False)] == [(choose().model, by_hand, "")] * 2
     assert choose().model.name == FOR_PHOTOGRAPHS
-    arguments = demo.build_parser().parse_args(["--input", str(folder), "--no-download"])
-    assert demo._source(arguments, False) == (FOR_PHOTOGRAPHS, by_hand, "")
+    arguments = build_parser().parse_args(["--input", str(folder), "--no-download"])
+    assert source_of(arguments, False) == (FOR_PHOTOGRAPHS, by_hand, "")
 
 
 def test_no_download_holds_for_a_named_model(demo, folder, tmp_path, capsys, monkeypatch):

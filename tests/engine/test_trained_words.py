@@ -11,6 +11,7 @@ from PIL import Image
 import train_net
 from openvocab.checkpoint.load import load_weights
 from openvocab.engine.setup import build_cfg, build_model
+from openvocab.evaluation.words import warn_of_other_rules
 from openvocab.inference.segmenter import Segmenter
 from openvocab.testing import TINY_LSEG, TINY_TRAINING
 from openvocab.vocab.trained import KEY
@@ -65,7 +66,7 @@ def test_the_demo_follows_the_rule_of_the_training(train, tmp_path, caplog, monk
     monkeypatch.setattr(logging.getLogger("openvocab"), "propagate", True)  # which a job switches off
     with caplog.at_level(logging.WARNING):
         cfg = build_cfg(config, ["MODEL.VOCABULARY.SYNONYMS", "mean"])
-        train_net.warn_of_other_rules(cfg, load_weights(model, path))
+        warn_of_other_rules(cfg, load_weights(model, path))
     assert "MODEL.VOCABULARY.SYNONYMS is 'mean', but the weights were trained under 'first'" in caplog.text
     assert "MODEL.VOCABULARY.TEMPLATES is 'single', but the weights were trained under 'imagenet'" in caplog.text
 

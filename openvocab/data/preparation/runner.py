@@ -169,7 +169,7 @@ def _run(plan: Plan, keep: bool, processes: int, progress: bool) -> list[FileSum
     work = partial(prepare_item, replace(plan, items=(), finish=None), keep)
     results = in_parallel(work, plan.items, processes)
     summaries, failures = [], []
-    for result in tqdm(results, plan.entry.label_dir, len(plan.items), unit="file", disable=not progress):
+    for result in tqdm(results, plan.entry.label_dir, len(plan.items), unit="file", disable=None if progress else True):
         if isinstance(result, FileSummary):
             summaries.append(result)
             continue

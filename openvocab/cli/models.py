@@ -1,0 +1,111 @@
+"""`openvocab models`: lists the models that have a name; fetches and checks their weights."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from openvocab import exit_codes
+from openvocab.checkpoint import zoo
+from openvocab.checkpoint.verify import verified
+from openvocab.checkpoint.zoo_models import ZooModel
+from openvocab.cli.running import Parser, run
+from openvocab.console import report, say, shown
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describes the options."""
+    parser = Parser("openvocab models", description="Lists the models that have a name; of those that are named, all "
+                    "that is known, and how to get their weights.", epilog=exit_codes.TABLE,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of a model (default: all)")
+    work = parser.add_mutually_exclusive_group()
+    work.add_argument("--fetch", nargs="+", default=[], metavar="NAME", help="puts the weights on this disk")
+    work.add_argument("--verify", action="store_true", help="reads the weights that are on this disk, and compares "
+                      "them with what was published or noted of them")  # fmt: skip
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: default: those of the process.
+
+    Returns:
+        Exit code, see `openvocab.exit_codes`.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+
+    def work() -> int:
+        args = build_parser().parse_args(arguments)
+        chosen = [zoo.find(name) for name in [*args.names, *args.fetch]]
+        if args.fetch:
+            return _fetch(chosen)
+        if args.verify:
+            return _verify(chosen)
+        _list(chosen)
+        return exit_codes.DONE
+
+    return run(work)
+
+
+def _list(chosen: Sequence[ZooModel]) -> None:
+    for model in chosen or zoo.models():
+        say(card_of(model) if chosen else line_of(model))
+    if not chosen:
+        say("\nFirst: + on this disk, - not. mIoU in percent, published (EmojiScapes: measured here). All of one: "
+            "openvocab models NAME")
+
+
+def _fetch(chosen: Sequence[ZooModel]) -> int:
+    done = 0
+    for model in chosen:
+        try:
+            say(f"{model.name:20} {shown(zoo.weights_file(model))}")
+            done += 1
+        except (zoo.DownloadError, ValueError) as error:
+            report(error)
+    return exit_codes.of_count(done, len(chosen))
+
+
+def _verify(chosen: Sequence[ZooModel]) -> int:
+    there = [model for model in chosen or zoo.models() if zoo.on_disk(model) is not None]
+    for model in chosen:
+        if model not in there:
+            report(zoo.how_to_get(model))
+    wrong = len(chosen) - len(there) if chosen else 0
+    for model in there:
+        try:
+            say(f"{model.name:20} {verified(model)}")
+        except (zoo.DownloadError, ValueError, OSError) as error:
+            report(error)
+            wrong += 1
+    return exit_codes.IN_PART if wrong else exit_codes.DONE
+
+
+def line_of(model: ZooModel) -> str:
+    """Describes a model in one line.
+
+    Args:
+        model: of the zoo.
+    """
+    mark = "-" if zoo.on_disk(model) is None else "+"
+    numbers = model.published or model.measured or "none published"
+    return f"{mark} {model.name:20} {model.method:7} {model.clip:14} {model.megabytes:5} MB  {numbers}"
+
+
+def card_of(model: ZooModel) -> str:
+    """Describes a model in some lines, the last of which says how to get its weights.
+
+    Args:
+        model: of the zoo.
+    """
+    found = zoo.on_disk(model)
+    source = ("this package" if model.shipped else model.page or
+              f"{model.repo} ({model.repo_type}) on the Hugging Face Hub, {model.file_name}")  # fmt: skip
+    rows = {"method": f"{model.method} on CLIP {model.clip}", "knows": model.note, "config": model.config,
+            "source": source, "size": f"{model.megabytes} MB of parameters; the file may hold more",
+            "licence": model.licence, "published": model.published or "no mIoU",
+            "measured": model.measured or "nothing here: the weights could not be had where this was written",
+            "on disk": shown(found) if found else f"no: {zoo.how_to_get(model)}"}  # fmt: skip
+    return "\n".join([model.name, *(f"  {name:10} {value}" for name, value in rows.items())])

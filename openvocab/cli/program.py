@@ -1,0 +1,97 @@
+"""The program itself: finds the sub-command, makes sure that the installation can run it, and hands over."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import openvocab
+from openvocab import exit_codes, preflight
+from openvocab.console import did_you_mean, escape_what_cannot_be_shown, report
+
+COMMANDS = {
+    "segment": "pictures or a video and words in, a mask per word out",
+    "train": "trains a config (train_net.py)",
+    "evaluate": "evaluates a checkpoint on benchmarks or folders of your own (train_net.py --eval-only)",
+    "models": "lists the models that have a name; fetches and checks their weights",
+    "doctor": "looks over this installation, and says how to mend what is wrong",
+}
+WITHOUT_INSTALLATION = ("doctor",)  # runs where packages are missing
+HELP = ("-h", "--help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a sub-command.
+
+    Args:
+        arguments: its name and its own arguments; default: those of the process.
+
+    Returns:
+        Exit code, see `openvocab.exit_codes`.
+    """
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    escape_what_cannot_be_shown()
+    if command in HELP:
+        print(help_text())
+        return exit_codes.DONE
+    if command == "--version":
+        print(f"openvocab {openvocab.__version__} ({Path(openvocab.__file__).parent})")
+        return exit_codes.DONE
+    if command not in COMMANDS:
+        got = f"got {command!r}{did_you_mean(command, COMMANDS)}" if command else "got none"
+        report(f"command: {got}, expected one of {', '.join(COMMANDS)} (see openvocab --help)")
+        return exit_codes.NOTHING_DONE
+    return run_command(command, rest)
+
+
+def run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
+    """Runs one command, also for a file of its own such as `train_net.py`.
+
+    Args:
+        command: of `COMMANDS`.
+        arguments: of the command.
+        options: of its `main`.
+
+    Returns:
+        Exit code.
+    """
+    escape_what_cannot_be_shown()
+    if command not in WITHOUT_INSTALLATION and not installed():
+        return exit_codes.NOTHING_DONE
+    return importlib.import_module(f"openvocab.cli.{command}").main(arguments, **options)
+
+
+def help_text() -> str:
+    """Describes the program: its commands, what everybody asks first, and the exit codes."""
+    commands = "\n".join(f"  {name:10}{about}" for name, about in COMMANDS.items())
+    return f"""usage: openvocab COMMAND ...     (openvocab COMMAND --help)
+
+Open-vocabulary segmentation: give it an image and any words, get a mask per word.
+
+commands:
+{commands}
+
+  openvocab segment --input img.jpg --vocabulary "cat, sofa|couch"
+  openvocab segment --input folder --vocabulary-file words.txt --output masks
+  openvocab segment --input img.jpg --vocabulary "cat" --device cuda --no-download
+  openvocab train --config-file catseg_b --num-gpus 8
+  openvocab evaluate --config-file catseg_b MODEL.WEIGHTS model_base.pth    (your own data: openvocab train --help)
+  python -c "from openvocab import Segmenter; help(Segmenter)"
+  As a Detectron2 extension: add_catseg_config(cfg) or add_lseg_config(cfg) after get_cfg() (docs/DETECTRON2.md)
+
+options:
+  --version   version and where it is installed
+  -h, --help
+
+{exit_codes.TABLE}"""
+
+
+def installed() -> bool:
+    """Says whether this installation can run; where it cannot, a line on stderr says what is missing."""
+    try:
+        preflight.check()
+    except ImportError as error:
+        report(f"{error} (openvocab doctor lists everything)")
+        return False
+    return True

@@ -1,0 +1,164 @@
+"""The options of `openvocab segment`, and what they name: words, pictures, a model."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from openvocab import exit_codes
+from openvocab.cli.running import Parser
+
+if TYPE_CHECKING:
+    from openvocab.inference.inputs import Inputs
+    from openvocab.vocab.vocabulary import Vocabulary
+
+OUTPUT = "output/masks"
+EXAMPLES = """examples:
+  {program} --input img.jpg --vocabulary "cat, sofa|couch"
+  {program} --input folder other.jpg --vocabulary-file words.txt --output masks
+  {program} --input img.jpg --vocabulary "cat, sofa" --background "wall, floor" --device cuda --dtype float16
+  {program} --video-input clip.mov --vocabulary "cat, sofa" --output masks.mp4
+  {program} --input drawing.png --vocabulary "cat, tree" --model emojiscapes_catseg    (needs no network)"""
+
+
+class Source(NamedTuple):
+    """The model that answers.
+
+    Attributes:
+        model: its name, or the path of a config.
+        weights: the file of its parameters, or None.
+        notice: what has to be said of it with every answer; "" for nothing.
+    """
+
+    model: str
+    weights: str | Path | None
+    notice: str
+
+
+def build_parser(program: str = "openvocab segment", pictures: Path | None = None) -> argparse.ArgumentParser:
+    """Describes the options.
+
+    Args:
+        program: how it was called.
+        pictures: a folder of drawn scenes with a `vocabulary.txt`, which stands where no --input is given.
+
+    Returns:
+        The parser.
+    """
+    default = f" (default: {pictures.parent.name}/{pictures.name})" if pictures else ""
+    drawn = ", of its own pictures the small one that ships" if pictures else ""
+    epilog = f"{EXAMPLES.format(program=program)}\n\n{exit_codes.TABLE}"
+    parser = Parser(program, description="Pictures or a video and words in, a mask per word out.", allow_abbrev=False,
+                    epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--input", nargs="+", metavar="PATH", help=f"files, folders or patterns{default}")
+    source.add_argument("--video-input", metavar="FILE", help="a video; shown in a window where no --output is given")
+    source.add_argument("--webcam", nargs="?", const=0, type=int, metavar="N", help="a camera (default: 0), shown in a "
+                        "window until q is pressed; with --output written as well")  # fmt: skip
+    words = parser.add_argument_group("words")
+    words.add_argument("--vocabulary", metavar="WORDS", help='comma separated, "|" joins synonyms: "cat, sofa|couch"')
+    words.add_argument("--vocabulary-file", metavar="FILE", help=".txt with one entry per line, or .json with a list")
+    words.add_argument("--synonyms", choices=("mean", "first"), help="which synonyms count (default: as the model was "
+                       "trained here, else the mean of all)")  # fmt: skip
+    words.add_argument("--background", metavar="WORDS", help='words that come out as "none of these"')
+    words.add_argument("--threshold", type=float, metavar="S", help='scores below S (0..1) become "none of these"')
+    model = parser.add_argument_group("model")
+    model.add_argument("--model", metavar="NAME", help="see `openvocab models` (default: catseg_b, fetched once"
+                       f"{drawn})")  # fmt: skip
+    model.add_argument("--no-download", action="store_true", help="never ask the network for weights (or "
+                       "OPENVOCAB_OFFLINE=1)")  # fmt: skip
+    model.add_argument("--config-file", metavar="FILE", help="a config instead of --model; needs --weights")
+    model.add_argument("--weights", metavar="FILE", help="parameters; with --model instead of those it comes with")
+    model.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: cuda where there is one)")
+    model.add_argument("--dtype", default="float32", help="float32 (default), bfloat16, float16; with ! forced")
+    model.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
+    parser.add_argument("--output", metavar="PATH", help=f"of pictures a folder (default: {OUTPUT}), of a video or a "
+                        "camera an .mp4 file")  # fmt: skip
+    parser.add_argument("--list-models", action="store_true", help="what `openvocab models` shows")
+    parser.set_defaults(pictures=pictures)
+    return parser
+
+
+def words_of(args: argparse.Namespace) -> "tuple[Vocabulary, Vocabulary | tuple]":
+    """Reads the words and the background words, () where there are none.
+
+    Args:
+        args: the command line.
+
+    Raises:
+        ValueError: none, or words that cannot be read.
+    """
+    from openvocab.vocab.vocabulary import Vocabulary
+
+    return _vocabulary(args), Vocabulary.parse(args.background) if args.background is not None else ()
+
+
+def _vocabulary(args: argparse.Namespace) -> "Vocabulary":
+    from openvocab.vocab.vocabulary import Vocabulary
+
+    if args.vocabulary is not None and args.vocabulary_file is not None:
+        raise ValueError("--vocabulary and --vocabulary-file: expected one of them, got both")
+    if args.vocabulary is not None:
+        return Vocabulary.parse(args.vocabulary)
+    if args.vocabulary_file is not None:
+        return Vocabulary.from_file(args.vocabulary_file)
+    if args.pictures is None:
+        raise ValueError('--vocabulary: none given, expected words such as "cat, sofa|couch" (or --vocabulary-file)')
+    default = args.pictures / "vocabulary.txt"
+    if not default.is_file():
+        raise ValueError(f"--vocabulary: none given, and the list that comes with the demo is missing ({default})")
+    return Vocabulary.from_file(default)
+
+
+def pictures_of(args: argparse.Namespace) -> "Inputs":
+    """Finds the pictures.
+
+    Args:
+        args: the command line.
+
+    Raises:
+        ValueError: there are none.
+    """
+    from openvocab.inference.inputs import find_inputs
+
+    inputs: Sequence[str] = args.input
+    if args.input is None:
+        if args.pictures is None:
+            raise ValueError("--input: none given, expected files, folders or patterns (or --video-input, --webcam)")
+        if not args.pictures.is_dir():
+            raise ValueError(
+                f"--input: none given, and the pictures that come with the demo are missing ({args.pictures})")
+        inputs = [str(args.pictures)]
+    found = find_inputs(inputs)
+    if not found.pictures and not found.refused:
+        raise ValueError(f"input: no pictures, left out {found.left_out()}")
+    return found
+
+
+def source_of(args: argparse.Namespace, single: bool) -> Source:
+    """Finds the model, which may take a download; what has to be said of it is said on stderr, too.
+
+    Args:
+        args: the command line.
+        single: whether one picture is asked for.
+
+    Raises:
+        ValueError: no such model, or --model and --config-file at once.
+        DownloadError: its parameters cannot be had.
+    """
+    from openvocab.checkpoint import zoo
+    from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, STAND_IN, choose
+
+    if args.config_file is not None:
+        if args.model is not None:
+            raise ValueError("--model and --config-file: expected one of them, got both")
+        return Source(args.config_file, args.weights, "")
+    pictures_of_ours = args.input is None and args.video_input is None and args.webcam is None
+    name = args.model or (FOR_PHOTOGRAPHS if args.weights else STAND_IN if pictures_of_ours else None)
+    if name is not None:
+        return Source(name, zoo.weights_file(zoo.find(name), args.weights, download=not args.no_download), "")
+    choice = choose(single, not args.no_download)
+    if choice.notice:
+        print(f"warning: {choice.notice}", file=sys.stderr)
+    return Source(choice.model.name, choice.weights, choice.notice)

@@ -1,0 +1,114 @@
+"""`openvocab models`: what is known of the models, what lies on this disk, and whether it is whole."""
+
+import zipfile
+
+import pytest
+
+from openvocab import exit_codes
+from openvocab.checkpoint import hub_cache, notes, zoo
+from openvocab.cli import models
+
+COMMIT = "c" * 40
+
+
+@pytest.fixture(autouse=True)
+def disk(tmp_path, monkeypatch):
+    """A folder for files put there by hand and a cache of the Hub's library, both empty, and no network."""
+    monkeypatch.setenv("OPENVOCAB_CACHE", str(tmp_path / "by_hand"))
+    monkeypatch.setenv("OPENVOCAB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "by_hand").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*arguments):
+        code = models.main(arguments)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def weights(path, content=b"weights"):
+    """Writes an archive like those of torch."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", content)
+    return path
+
+
+def in_hub_cache(disk, content, name="model_base.pth"):
+    """Lays a file where the Hub's library keeps it: a blob that is called by its SHA-256, and a link to it."""
+    root = disk / "hub" / "spaces--hamacojr--CAT-Seg-weights"
+    for folder in ("blobs", "refs", f"snapshots/{COMMIT}"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "refs" / "main").write_text(COMMIT)
+    blob = weights(disk / "blob", content)
+    blob = blob.rename(root / "blobs" / notes.sha256_of(blob))
+    (root / "snapshots" / COMMIT / name).symlink_to(blob)
+    return blob
+
+
+def test_the_list_has_a_line_for_every_model_and_says_what_is_there(call, disk):
+    weights(disk / "by_hand" / "demo_e200.ckpt")
+    code, out, _ = call()
+    marks = {line.split()[1]: line[0] for line in out.splitlines() if line[:2] in ("+ ", "- ")}
+    assert code == 0 and list(marks) == [model.name for model in zoo.models()]
+    there = [name for name, mark in marks.items() if mark == "+"]
+    assert there == ["emojiscapes_catseg", "emojiscapes_lseg", "lseg_l16"]
+    assert "A-847 12.0" in next(line for line in out.splitlines() if "catseg_b " in line)
+
+
+def test_of_a_named_model_all_is_said_and_how_to_get_it_without_a_network(call, disk):
+    _, out, _ = call("catseg_b")
+    for text in ("CATSeg on CLIP ViT-B/16", "hamacojr/CAT-Seg-weights (space)", "618 MB", "MIT", "PAS-20b 77.3",
+                 f"copy model_base.pth to {disk / 'by_hand' / 'model_base.pth'}"):  # fmt: skip
+        assert text in out
+    _, out, _ = call("lseg_rn101_coco1")
+    assert "fold 2 to be the same" in out and "drive.google.com" in out
+
+
+def test_what_is_known_of_every_model():
+    for model in zoo.models():
+        assert model.megabytes > 1 and model.clip and model.licence and model.note
+        assert (model.published or model.measured) or model.name == "lseg_l16"
+
+
+def test_fetching_says_where_a_file_lies_or_how_to_get_it(call, disk):
+    by_hand = weights(disk / "by_hand" / "demo_e200.ckpt")
+    code, out, err = call("--fetch", "lseg_l16", "emojiscapes_lseg")
+    assert (code, err) == (exit_codes.DONE, "") and str(by_hand) in out
+    code, out, err = call("--fetch", "lseg_l16", "catseg_b", "lseg_l16_fss")
+    assert code == exit_codes.IN_PART and out.count("\n") == 1
+    assert [line.split()[2] for line in err.splitlines()] == ["catseg_b", "lseg_l16_fss"]
+    assert call("--fetch", "catseg_b")[0] == exit_codes.NOTHING_DONE
+
+
+def test_whole_files_pass_and_say_what_they_were_compared_with(call, disk):
+    in_hub_cache(disk, b"base")
+    noted = weights(disk / "by_hand" / "demo_e200.ckpt")
+    notes.write_note(noted, noted.with_name("demo_e200.ckpt.sha256"))
+    (disk / "by_hand" / "fss_l16.ckpt").write_bytes(b"not an archive")
+    code, out, _ = call("--verify")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert code == exit_codes.DONE
+    assert list(lines) == ["emojiscapes_catseg", "emojiscapes_lseg", "catseg_b", "lseg_l16", "lseg_l16_fss"]
+    assert "the checksums of its parts and the published SHA-256" in lines["catseg_b"]
+    assert "the checksums of its parts and the SHA-256 noted in" in lines["lseg_l16"]
+    assert "nothing: there is no hash" in lines["lseg_l16_fss"]
+    assert notes.sha256_of(noted) in lines["lseg_l16"]
+
+
+def test_files_that_are_not_what_they_were_are_named(call, disk):
+    blob = in_hub_cache(disk, b"base")
+    blob.write_bytes(b"something else")
+    noted = weights(disk / "by_hand" / "demo_e200.ckpt")
+    notes.write_note(noted, noted.with_name("demo_e200.ckpt.sha256"))
+    weights(noted, b"changed")
+    damaged = weights(disk / "by_hand" / "fss_l16.ckpt", b"0123456789")
+    damaged.write_bytes(damaged.read_bytes().replace(b"0123456789", b"0123456780", 1))
+    code, out, err = call("--verify", "catseg_b", "lseg_l16", "lseg_l16_fss", "emojiscapes_catseg", "catseg_l")
+    assert code == exit_codes.IN_PART and [line.split()[0] for line in out.splitlines()] == ["emojiscapes_catseg"]
+    assert "catseg_l needs model_large.pth, which is not on this disk" in err
+    assert "is not what" in err and "has changed: expected sha256" in err and "fss_l16.ckpt is damaged" in err
+    assert hub_cache.cached(zoo.find("catseg_b").hub_file) is None, "what the Hub did not publish is removed"
