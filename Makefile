@@ -54,9 +54,6 @@ setup:
 setup-test:
 	$(call SET_UP,$(TEST_EXTRAS))
 
-# Two threads that wait for each other by spinning take twenty times as long where other work runs beside them.
-demo: export OMP_WAIT_POLICY ?= passive
-
 # Without INPUT: the shipped pictures, two scenes drawn now, and last one in a style that no model was trained on.
 demo: setup
 ifdef INPUT

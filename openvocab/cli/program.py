@@ -1,6 +1,7 @@
 """The program itself: finds the sub-command, makes sure that the installation can run it, and hands over."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,9 @@ def run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
         Exit code.
     """
     escape_what_cannot_be_shown()
+    # Threads that wait for each other by spinning take twenty times as long where other work runs beside them. OpenMP
+    # reads this when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if command not in WITHOUT_INSTALLATION and not installed():
         return exit_codes.NOTHING_DONE
     return importlib.import_module(f"openvocab.cli.{command}").main(arguments, **options)

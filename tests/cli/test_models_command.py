@@ -74,6 +74,16 @@ def test_what_is_known_of_every_model():
         assert (model.published or model.measured) or model.name == "lseg_l16"
 
 
+def test_the_page_of_models_says_the_same(repository):
+    rows = dict(line.strip("| ").split(" | ", 1) for line in (repository / "docs" / "MODELS.md").read_text().splitlines()
+                if line.startswith("| `"))  # fmt: skip
+    assert list(rows) == [f"`{model.name}`" for model in zoo.models()]
+    for model in zoo.models():
+        row = rows[f"`{model.name}`"]
+        assert model.clip in row and f"{model.megabytes} MB" in row and (model.published or model.measured) in row
+        assert (model.page or model.repo or "ship with the package") in row
+
+
 def test_fetching_says_where_a_file_lies_or_how_to_get_it(call, disk):
     by_hand = weights(disk / "by_hand" / "demo_e200.ckpt")
     code, out, err = call("--fetch", "lseg_l16", "emojiscapes_lseg")
