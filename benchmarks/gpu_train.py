@@ -1,4 +1,4 @@
-"""Parts of `gpu.py`: the training of the small models by the README's recipe, whole, with their evaluation."""
+"""Parts of `gpu.py`: the small models' training by the recipe in docs/EMOJISCAPES.md, whole, and evaluation."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """Approximations of the evaluation: classes that hardly win anywhere are left out. Off unless asked for.
 
-Not the function of the paper: class aggregation sees fewer classes. README and `benchmarks/approximations.py` give what
-it costs in accuracy.
+Not the function of the paper: class aggregation sees fewer classes. docs/PERFORMANCE.md and `benchmarks/agreement.py`
+give what it costs in accuracy.
 """
 
 from dataclasses import dataclass
