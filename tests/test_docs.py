@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in (
-    "CHANGELOG.md", "CONTRIBUTING.md", "THIRD_PARTY.md", "datasets/README.md", "tests/golden/README.md"))]  # fmt: skip
+PAGES = [path for pattern in ("*.md", "docs/*.md", "datasets/*.md", "tests/golden/*.md")
+         for path in sorted(ROOT.glob(pattern))]  # fmt: skip
 
 
 def blocks(name):
