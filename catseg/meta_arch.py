@@ -145,7 +145,7 @@ class CATSeg(OpenVocabularyModel):
             raise ValueError(f"vocabulary: got {len(set(vocabularies))} in one training batch, expected one")
         size = (self.input_size, self.input_size)
         views = torch.cat([resize(self._normalized(image)[None], size) for image in images])
-        text = self.clip.text(vocabularies[0], self.vocabulary.templates)
+        text = self._text(vocabularies[0])
         logits = self.sem_seg_head(self.encode_images(views), text)
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
 
@@ -153,51 +153,61 @@ class CATSeg(OpenVocabularyModel):
                 short_side: int | None = None) -> list[Tensor]:
         """Computes probabilities; see `OpenVocabularyModel.predict` for the arguments.
 
+        The views of all images go through CLIP together, and those that are asked for the same words through the head.
+
         Returns:
             B maps (T, S, S), S being `short_side` where it is given, or (T, 4H, 4W) without sliding window, float32.
         """
         views = [self.make_views(image, short_side) for image in images]
         count = len(views[0])
         features = self.encode_images(torch.cat([resize(view, (self.input_size, self.input_size)) for view in views]))
+        if self.pruning:
+            each = [features.select(slice(index * count, (index + 1) * count)) for index in range(len(images))]
+            return [self._pruned_maps(*pair, short_side) for pair in zip(each, vocabularies, strict=True)]
         results = {}
         for vocabulary in dict.fromkeys(vocabularies):
             members = [index for index, own in enumerate(vocabularies) if own == vocabulary]
-            text = self.clip.text(vocabulary, self.vocabulary.templates)
-            if self.pruning:
-                for index in members:
-                    own = features.select(slice(index * count, (index + 1) * count))
-                    logits, classes = self._pruned_logits(own, text)
-                    maps = self.merge_logits(logits, short_side)
-                    results[index] = maps.new_zeros(len(vocabulary), *maps.shape[1:]).index_copy(0, classes, maps)
-            else:
-                rows = [index * count + view for index in members for view in range(count)]
-                logits = self.sem_seg_head(features.select(rows), text)
-                merged = (self.merge_logits(part, short_side) for part in logits.split(count))
-                results |= zip(members, merged, strict=True)
+            rows = [index * count + view for index in members for view in range(count)]
+            logits = self.sem_seg_head(features.select(rows), self._text(vocabulary))
+            merged = (self.merge_logits(part, short_side) for part in logits.split(count))
+            results |= zip(members, merged, strict=True)
         return [results[index] for index in range(len(images))]
 
-    def predict_labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                       vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
-        """Finds the best channel of every pixel; see `OpenVocabularyModel.predict_labels`.
+    def see(self, image: Tensor, short_side: int | None = None) -> ClipFeatures:
+        """Runs CLIP's image tower on the views of an image; see `OpenVocabularyModel.see`."""
+        return self.encode_images(self.make_views(image, short_side))
+
+    def seen_maps(self, seen: ClipFeatures, size: tuple[int, int], vocabulary: Vocabulary,
+                  short_side: int | None = None) -> Tensor:
+        """Computes probabilities; see `OpenVocabularyModel.seen_maps`, and `predict` for their size."""
+        if self.pruning:
+            return self._pruned_maps(seen, vocabulary, short_side)
+        return self.merge_logits(self.sem_seg_head(seen, self._text(vocabulary)), short_side)
+
+    def seen_labels(self, seen: ClipFeatures, size: tuple[int, int],
+                    vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+        """Finds the best channel of every pixel; see `OpenVocabularyModel.seen_labels`.
 
         On the fast path with a sliding window, T maps of the size of the square never exist, and classes that no view
         keeps are left out: their probability would be sigmoid(-100), below that of every other class.
         """
         window = self.sliding_window
         if window is None or torch.is_grad_enabled() or not self.sem_seg_head.is_fast:
-            return super().predict_labels(images, sizes, vocabularies)
-        answers = []
-        for image, size, vocabulary in zip(images, sizes, vocabularies):
-            features = self.encode_images(self.make_views(image))
-            text = self.clip.text(vocabulary, self.vocabulary.templates)
-            if self.pruning:
-                logits, classes = self._pruned_logits(features, text)
-                index = classes.expand(len(logits), -1)
-            else:
-                logits, index = self.sem_seg_head.logits_of_kept(features, text)
-            answers.append(label_map(logits, window.kernel, window.size, window.stride, size, index,
-                                     len(vocabulary), self.sem_seg_head.kernels))
-        return answers
+            return super().seen_labels(seen, size, vocabulary)
+        text = self._text(vocabulary)
+        if self.pruning:
+            logits, classes = self._pruned_logits(seen, text)
+            index = classes.expand(len(logits), -1)
+        else:
+            logits, index = self.sem_seg_head.logits_of_kept(seen, text)
+        return label_map(logits, window.kernel, window.size, window.stride, size, index, len(vocabulary),
+                         self.sem_seg_head.kernels)
+
+    def similarity(self, seen: ClipFeatures, size: tuple[int, int], vocabulary: Vocabulary) -> Tensor:
+        """Gives the cost volume before it is aggregated, mean over the templates, merged as logits are."""
+        dense = seen.dense.to(torch.promote_types(seen.dense.dtype, torch.float32))
+        cost = compute_cost(dense, self._text(vocabulary).embeddings.to(dense.dtype)).mean(dim=2)
+        return resize(self._merged(cost)[None], size)[0]
 
     def encode_images(self, views: Tensor) -> ClipFeatures:
         """Runs CLIP's image tower.
@@ -240,10 +250,24 @@ class CATSeg(OpenVocabularyModel):
             Probabilities (T, S, S), or (T, 4H, 4W) without sliding window, float32.
         """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if self.sliding_window is None:
-            return logits[0].sigmoid()
+        if self.sliding_window is not None:  # probabilities are merged, not logits
+            logits = resize(logits, (self.sliding_window.kernel,) * 2)
+        return self._merged(logits.sigmoid(), size)
+
+    def _merged(self, maps: Tensor, size: int | None = None) -> Tensor:
+        """Merges maps (V, T, h, w) of one image's views."""
         window = self.sliding_window
-        return merge_views(resize(logits, (window.kernel, window.kernel)).sigmoid(), size or window.size, window.stride)
+        if window is None:
+            return maps[0]
+        return merge_views(resize(maps, (window.kernel, window.kernel)), size or window.size, window.stride)
+
+    def _text(self, vocabulary: Vocabulary) -> TextFeatures:
+        return self.clip.text(vocabulary, self.vocabulary.templates)
+
+    def _pruned_maps(self, features: ClipFeatures, vocabulary: Vocabulary, size: int | None) -> Tensor:
+        logits, classes = self._pruned_logits(features, self._text(vocabulary))
+        maps = self.merge_logits(logits, size)
+        return maps.new_zeros(len(vocabulary), *maps.shape[1:]).index_copy(0, classes, maps)
 
     def _pruned_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor]:
         """Computes the logits of the classes that the views of one image keep: (V, U, 4H, 4W), and (U,) their numbers.

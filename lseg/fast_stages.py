@@ -63,21 +63,31 @@ class FastStages:
         with torch.autocast(images.device.type, enabled=False):
             return stages.decoder.head(self.fused(stages, images))
 
-    def correlation(self, encoder: nn.Module, decoder: DPTDecoder, images: Tensor, text: Tensor) -> Tensor:
+    def features(self, encoder: nn.Module, decoder: DPTDecoder, images: Tensor) -> Tensor:
+        """Encodes and fuses, without gradients; arguments as for `pixel_embeddings`.
+
+        Returns:
+            (B, F, h / 2, w / 2), what the decoder projects to pixel embeddings, in the precision of autocast.
+        """
+        stages = self.stages(encoder, decoder, images.device.type)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.fused(stages, images)
+
+    def correlation(self, encoder: nn.Module, decoder: DPTDecoder, features: Tensor, text: Tensor) -> Tensor:
         """Correlates the pixels of one image with words, as `lseg.pixel_text.correlation` does with their embeddings.
 
         Args:
             encoder: as for `pixel_embeddings`.
             decoder: likewise.
-            images: likewise; one.
+            features: (F, h / 2, w / 2), of one image.
             text: (T, P, C), L2-normalised.
 
         Returns:
             (T, h / 2, w / 2), cosine / 0.07, float32 at least.
         """
-        stages = self.stages(encoder, decoder, images.device.type)
-        with torch.autocast(images.device.type, enabled=False):
-            return stages.correlation(self.fused(stages, images)[0], text)
+        stages = self.stages(encoder, decoder, features.device.type)
+        with torch.autocast(features.device.type, enabled=False):
+            return stages.correlation(features, text)
 
     def fused(self, stages: Stages, images: Tensor) -> Tensor:
         """Encodes and fuses: (B, 3, h, w) to (B, F, h / 2, w / 2), channels last."""

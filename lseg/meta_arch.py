@@ -4,7 +4,7 @@ Shape letters: B images, T classes, C joint width, h x w image pixels.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode, configurable, get_cfg
@@ -18,7 +18,7 @@ from lseg.head import upsample
 from lseg.image_encoder import STRIDE, build_image_encoder
 from lseg.losses import segmentation_loss
 from lseg.multi_scale import MultiScale, multi_scale_scores
-from lseg.pixel_text import normalize_pixels
+from lseg.pixel_text import TEMPERATURE, correlation, normalize_pixels
 from openvocab.augmented_views import AugmentedViews
 from openvocab.clip.build import build_text_encoder
 from openvocab.clip.text_encoder import TextEncoder
@@ -29,6 +29,19 @@ from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.windows import best_by_softmax, resize
 
 WORDS_PER_CHUNK = {"cpu": 8, "cuda": 64}  # upsampled at a time for a label map: memory against launches
+
+
+class SeenPixels(NamedTuple):
+    """What LSeg has seen of an image.
+
+    Attributes:
+        features: (C, h' / 2, w' / 2) pixel embeddings; or, where fused, (F, h' / 2, w' / 2) of the fast path, before
+            the last projection; with several scales the image.
+        fused: which of them.
+    """
+
+    features: Tensor
+    fused: bool
 
 
 @META_ARCH_REGISTRY.register()
@@ -161,21 +174,47 @@ class LSeg(OpenVocabularyModel):
         """
         return self.sem_seg_head(pixels, TextFeatures(self.text_embeddings(vocabulary)))
 
-    def word_maps(self, image: Tensor, vocabulary: Vocabulary) -> Tensor:
-        """Compares the pixels of one image with words.
+    def see(self, image: Tensor, short_side: int | None = None) -> SeenPixels:
+        """Encodes and decodes an image; see `OpenVocabularyModel.see`.
+
+        With several scales nothing of it is common to all, and the image is kept as it is.
+        """
+        if self.multi_scale is not None:
+            return SeenPixels(image.to(self.device).float(), False)
+        return self._see(image)
+
+    def _see(self, image: Tensor) -> SeenPixels:
+        if not self._is_fast:
+            return SeenPixels(self.pixel_embeddings(image[None])[0], False)
+        fused = self._fast_stages.features(self.backbone, self.sem_seg_head.decoder, self._resized(image[None]))
+        return SeenPixels(fused[0], True)
+
+    def correlation(self, seen: SeenPixels, vocabulary: Vocabulary) -> Tensor:
+        """Correlates the pixels of an image with words, before regularisation.
 
         Args:
-            image: (3, h, w), RGB in 0..255; any size.
+            seen: of the image, from `see`.
+            vocabulary: T words.
+
+        Returns:
+            (T, h' / 2, w' / 2), cosine / 0.07; see `pixel_embeddings` for h' and w'.
+        """
+        text = self.text_embeddings(vocabulary)
+        if not seen.fused:
+            return correlation(seen.features, text)
+        return self._fast_stages.correlation(self.backbone, self.sem_seg_head.decoder, seen.features, text)
+
+    def word_maps(self, seen: SeenPixels, vocabulary: Vocabulary) -> Tensor:
+        """Compares the pixels of an image with words.
+
+        Args:
+            seen: of the image, from `see`.
             vocabulary: T words.
 
         Returns:
             Logits (T, h' / 2, w' / 2); see `pixel_embeddings` for h' and w'.
         """
-        head, text = self.sem_seg_head, self.text_embeddings(vocabulary)
-        if not self._is_fast:
-            return head.word_maps(self.pixel_embeddings(image[None])[0], TextFeatures(text))
-        images = self._resized(image[None])
-        return head.regularization(self._fast_stages.correlation(self.backbone, head.decoder, images, text))
+        return self.sem_seg_head.regularization(self.correlation(seen, vocabulary))
 
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
                vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
@@ -197,37 +236,41 @@ class LSeg(OpenVocabularyModel):
                   for *pair, label in zip(pixels, vocabularies, labels)]
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label)}
 
-    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
-                short_side: int | None = None) -> list[Tensor]:
-        """Computes probabilities; see `OpenVocabularyModel.predict` for the arguments.
+    def seen_maps(self, seen: SeenPixels, size: tuple[int, int], vocabulary: Vocabulary,
+                  short_side: int | None = None) -> Tensor:
+        """Computes probabilities; see `OpenVocabularyModel.seen_maps`.
 
         Returns:
-            B maps (T, height, width): the softmax over the words, float32.
+            (T, *size): the softmax over the words, float32.
         """
-        answers = []
-        for image, size, vocabulary in zip(images, sizes, vocabularies):
-            if self.multi_scale is None:
-                scores = upsample(self.word_maps(image, vocabulary))
-            else:
-                scores = multi_scale_scores(
-                    lambda crop, words=vocabulary: upsample(self.word_maps(crop, words)),
-                    image.to(self.device).float(), self.multi_scale)
-            answers.append(resize(scores[None].float(), size)[0].softmax(dim=0))
-        return answers
+        if self.multi_scale is None:
+            scores = upsample(self.word_maps(seen, vocabulary))
+        else:
+            scores = multi_scale_scores(lambda crop: upsample(self.word_maps(self._see(crop), vocabulary)),
+                                        seen.features, self.multi_scale)
+        return resize(scores[None].float(), size)[0].softmax(dim=0)
 
-    def predict_labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                       vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
-        """Finds the best channel of every pixel; see `OpenVocabularyModel.predict_labels`.
+    def seen_labels(self, seen: SeenPixels, size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+        """Finds the best channel of every pixel; see `OpenVocabularyModel.seen_labels`.
 
         With a single view, a few words at a time are upsampled: T x height x width floats never exist.
         """
         if self.multi_scale is not None:
-            return super().predict_labels(images, sizes, vocabularies)
-        answers, words = [], WORDS_PER_CHUNK.get(self.device.type, WORDS_PER_CHUNK["cpu"])
-        for image, size, vocabulary in zip(images, sizes, vocabularies):
-            maps = self.word_maps(image, vocabulary).float()
-            answers.append(best_by_softmax(resize(upsample(part)[None], size)[0] for part in maps.split(words)))
-        return answers
+            return super().seen_labels(seen, size, vocabulary)
+        maps = self.word_maps(seen, vocabulary).float()
+        words = WORDS_PER_CHUNK.get(self.device.type, WORDS_PER_CHUNK["cpu"])
+        return best_by_softmax(resize(upsample(part)[None], size)[0] for part in maps.split(words))
+
+    def similarity(self, seen: SeenPixels, size: tuple[int, int], vocabulary: Vocabulary) -> Tensor:
+        """Gives the cosines of pixels and words, before regularisation; see `OpenVocabularyModel.similarity`."""
+        return resize(upsample(TEMPERATURE * self.correlation(seen, vocabulary).float())[None], size)[0]
+
+    def check_seen_once(self) -> None:
+        """Makes sure that one look at an image is all that evaluation takes; see `OpenVocabularyModel`."""
+        super().check_seen_once()
+        if self.multi_scale is not None:
+            raise ValueError("look: got TEST.MULTI_SCALE, which sees a picture at several sizes, expected "
+                             "TEST.MULTI_SCALE.ENABLED False (or ask with the picture itself)")
 
     def adapt_state(self, state: dict[str, Tensor], keep_unknown: bool = False) -> dict[str, Tensor]:
         """Renames the parameters of a released checkpoint; our own pass unchanged. See `lseg.checkpoint`."""

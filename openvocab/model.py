@@ -101,34 +101,84 @@ class OpenVocabularyModel(nn.Module):
         """
         raise NotImplementedError
 
-    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
-                short_side: int | None = None) -> list[Tensor]:
+    def see(self, image: Tensor, short_side: int | None = None) -> Any:
+        """Computes all that needs no word.
+
+        Args:
+            image: (3, h, w), RGB in 0..255, on the CPU or the model's device.
+            short_side: pixels; that the image was resized to for test-time augmentation, or None.
+
+        Returns:
+            What `seen_maps` and its kin take: tensors, or named tuples of tensors.
+        """
+        raise NotImplementedError
+
+    def seen_maps(self, seen: Any, size: tuple[int, int], vocabulary: Vocabulary,
+                  short_side: int | None = None) -> Tensor:
         """Computes the probabilities of every word.
 
         Args:
-            images: B of (3, h, w), RGB in 0..255.
+            seen: of an image, from `see`.
+            size: height and width wanted.
+            vocabulary: T words.
+            short_side: as for `see`.
+
+        Returns:
+            (T, h', w') that a bilinear resize brings to the wanted size.
+        """
+        raise NotImplementedError
+
+    def seen_labels(self, seen: Any, size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+        """Finds the best channel of every pixel. A subclass does better where it can do without all probabilities.
+
+        Args:
+            seen: of an image, from `see`.
+            size: height and width wanted.
+            vocabulary: T words.
+
+        Returns:
+            The channel per pixel, (height, width) int64, and its probability, (height, width).
+        """
+        return best_channel(self.seen_maps(seen, size, vocabulary), size)
+
+    def similarity(self, seen: Any, size: tuple[int, int], vocabulary: Vocabulary) -> Tensor:
+        """Compares an image with words before anything is aggregated or regularised.
+
+        Args:
+            seen: of an image, from `see`.
+            size: height and width wanted.
+            vocabulary: T words.
+
+        Returns:
+            Cosines (T, *size), -1..1, float32.
+        """
+        raise NotImplementedError
+
+    def check_seen_once(self) -> None:
+        """Makes sure that one look at an image is all that evaluation takes.
+
+        Raises:
+            ValueError: it looks at several sizes of it.
+        """
+        if self.augmentation is not None:
+            raise ValueError("look: got TEST.AUG, which sees a picture at several sizes, expected TEST.AUG.ENABLED "
+                             "False (or ask with the picture itself)")
+
+    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
+                short_side: int | None = None) -> list[Tensor]:
+        """Computes the probabilities of every word. A subclass does better where images go together.
+
+        Args:
+            images: B of (3, h, w), as for `see`.
             sizes: height and width wanted, for each image.
             vocabularies: for each image.
-            short_side: pixels; that images were resized to for test-time augmentation, or None.
+            short_side: as for `see`.
 
         Returns:
             B maps (T, h', w') that a bilinear resize brings to the wanted size.
         """
-        raise NotImplementedError
-
-    def predict_labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                       vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
-        """Finds the best channel of every pixel. A subclass does better where it can do without all probabilities.
-
-        Args:
-            images: as for `predict`.
-            sizes: likewise.
-            vocabularies: likewise.
-
-        Returns:
-            For each image the channel per pixel, (height, width) int64, and its probability, (height, width).
-        """
-        return [best_channel(*pair) for pair in zip(self.predict(images, sizes, vocabularies), sizes, strict=True)]
+        return [self.seen_maps(self.see(image, short_side), size, vocabulary, short_side)
+                for image, size, vocabulary in zip(images, sizes, vocabularies, strict=True)]
 
     def set_default_vocabulary(self, vocabulary: Vocabulary | Sequence[str], training: bool = False) -> None:
         """Sets the words for inputs that bring none; they take precedence over the config's.
@@ -158,7 +208,8 @@ class OpenVocabularyModel(nn.Module):
         Args:
             batched_inputs: B dicts with "image" (3, h, w), RGB in 0..255, uint8 or floating point; optional "height"
                 and "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words;
-                in training "sem_seg" (h, w) int64; optional "output": "labels" asks for label maps.
+                in training "sem_seg" (h, w) int64; optional "output": "labels" asks for label maps. In evaluation
+                "seen" from `see` may stand in place of "image", with "height" and "width".
 
         Returns:
             In training {"loss_sem_seg": scalar}. In evaluation one dict per image: "sem_seg" (classes, height, width)
@@ -169,27 +220,36 @@ class OpenVocabularyModel(nn.Module):
             ValueError: an input of another shape, no vocabulary, labels that no word stands for, or what the method
                 refuses.
         """
-        images = [_check_image(item["image"]) for item in batched_inputs]
         vocabularies = [self._vocabulary_of(item) for item in batched_inputs]
         if self.training:
+            images = [_check_image(item["image"]) for item in batched_inputs]
             return self.losses(images, *self._targets(batched_inputs, vocabularies))
-        sizes = [(item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
-                 for item, image in zip(batched_inputs, images)]
         outputs = {item.get("output", "sem_seg") for item in batched_inputs}
         if len(outputs) != 1 or not outputs <= set(OUTPUTS):
             raise ValueError(f"output: got {sorted(outputs)} in one batch, expected one of {OUTPUTS}")
+        seen = [item["seen"] for item in batched_inputs if "seen" in item]
+        if seen and len(seen) != len(batched_inputs):
+            raise ValueError(f"seen: got {len(seen)} in a batch of {len(batched_inputs)}, expected it in all or none")
+        images = [] if seen else [_check_image(item["image"]) for item in batched_inputs]
+        sizes = [(item["height"], item["width"]) for item in batched_inputs] if seen else [
+            (item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
+            for item, image in zip(batched_inputs, images)]
         if outputs == {"labels"}:
-            found = self._labels(images, sizes, vocabularies)
+            found = self._labels(seen or images, sizes, vocabularies, bool(seen))
             return [_labelled(*pair) for pair in zip(found, vocabularies, strict=True)]
-        maps = self._probabilities(images, sizes, vocabularies)
+        if seen:
+            maps = [resize(self.seen_maps(*given)[None], given[1])[0] for given in zip(seen, sizes, vocabularies)]
+        else:
+            maps = self._probabilities(images, sizes, vocabularies)
         return [{"sem_seg": best_per_class(part, vocabulary.channel_to_class, len(vocabulary.names))}
                 for part, vocabulary in zip(maps, vocabularies, strict=True)]
 
-    def _labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
-        if self.augmentation is None:
-            return self.predict_labels(images, sizes, vocabularies)
-        maps = self._probabilities(images, sizes, vocabularies)
+    def _labels(self, given: Sequence, sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
+                are_seen: bool) -> list[tuple[Tensor, Tensor]]:
+        if self.augmentation is None:  # image by image, so that only what was seen of one exists
+            return [self.seen_labels(own if are_seen else self.see(own), *rest)
+                    for own, *rest in zip(given, sizes, vocabularies, strict=True)]
+        maps = self._probabilities(given, sizes, vocabularies)
         return [best_channel(part, size) for part, size in zip(maps, sizes, strict=True)]
 
     def _probabilities(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],

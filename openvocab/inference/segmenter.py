@@ -4,23 +4,22 @@ Shape letters: T text channels, h w pixels of the picture.
 """
 
 import logging
-import math
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from openvocab.assets import weights_path
-from openvocab.devices import check_device, check_precision, usable_precision
+from openvocab.devices import check_precision, usable_precision
 from openvocab.inference.images import ImageLike, read_image
+from openvocab.inference.look import Heatmap, Look
 from openvocab.inference.memory import require
 from openvocab.inference.result import Result
+from openvocab.inference.sizes import answer_size, seen_picture
 from openvocab.vocab.background import combine
 from openvocab.vocab.cleaning import comparable
 from openvocab.vocab.trained import TrainedWords
@@ -31,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 Words = Vocabulary | Sequence[str]
 
-_MAX_SIDE = 2048  # pixels; without sliding window, larger answers are upsampled here, chunk by chunk
-_MAX_ANSWER = 1 << 28  # elements of the (T, h, w) answer asked of a model (1 GiB)
 _CHUNK = 1 << 26  # elements upsampled at once (256 MiB)
 _SHOWN_WORDS = 10  # in a warning
 
@@ -119,44 +116,34 @@ class Segmenter:
             ValueError: unknown name, config key, device or dtype, missing file, or parameters of another model.
             DownloadError: the parameters cannot be fetched.
         """
-        from openvocab.checkpoint import zoo
-        from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, choose
-        from openvocab.checkpoint.load import load_weights
-        from openvocab.clip.weights import refuse_text
-        from openvocab.engine.setup import build_cfg, build_model
+        from openvocab.inference.loading import load
 
         dtype = check_precision(dtype or "float32")
-        chosen, notice = check_device(device), ""
-        if name_or_config is None and weights is None:
-            choice = choose()
-            name_or_config, weights, notice = choice.model.name, choice.weights, choice.notice
-            if notice:
-                logger.warning("%s", notice)
-        elif name_or_config is None:
-            name_or_config = FOR_PHOTOGRAPHS
-        text, entry = os.fspath(name_or_config), None
-        if text.endswith((".yaml", ".yml")):
-            if not Path(text).is_file():
-                raise ValueError(f"config: no such file: {text}")
-            cfg, name = build_cfg(text, overrides), Path(text).stem
-            file = _config_weights(weights or cfg.MODEL.WEIGHTS, text)
-        else:
-            entry = zoo.find(text)
-            cfg, name = build_cfg(entry.config, overrides), entry.name
-            file = zoo.weights_file(entry, weights)
-        refuse_text(file)
-        cfg.MODEL.DEVICE = str(chosen)
-        cfg.MODEL.WEIGHTS = str(file)  # it holds the whole model, so nothing is fetched for its parts
-        model = build_model(cfg)
-        trained = load_weights(model, str(file))
-        if trained and trained.templates and "MODEL.VOCABULARY.TEMPLATES" not in overrides[::2]:
-            cfg.MODEL.VOCABULARY.TEMPLATES = trained.templates
-            model.set_templates(trained.templates)
-        if entry is not None:
-            zoo.note_hash(entry, file)
-        logger.info("loaded %s (%s) on %s", name, file, chosen)
-        return cls(model, cfg, name=name, weights=str(file), dtype=dtype, synonyms=synonyms, trained=trained,
-                   notice=notice)
+        loaded = load(name_or_config, weights, device, overrides)
+        return cls(loaded.model, loaded.cfg, name=loaded.name, weights=loaded.weights, dtype=dtype, synonyms=synonyms,
+                   trained=loaded.trained, notice=loaded.notice)
+
+    def look(self, image: ImageLike) -> Look:
+        """Does all that needs no word, so that asking costs the rest only.
+
+        Args:
+            image: as in the call.
+
+        Returns:
+            What was seen, which takes the place of the picture in `__call__`, `probabilities` and `heatmap`, as often
+            as wanted, with the same answers to the last digit. It holds memory until it is freed.
+
+        Raises:
+            ValueError: an unreadable picture, a model that cannot look, or one whose evaluation sees a picture at
+                several sizes (TEST.AUG, TEST.MULTI_SCALE).
+        """
+        if not hasattr(self.model, "see"):
+            raise ValueError(f"model: {self.name} ({type(self.model).__name__}) has no `see`, expected one of this "
+                             "project's methods")
+        self.model.check_seen_once()
+        pixels = read_image(image)
+        with self._running():
+            return Look(self, pixels, self.model.see(seen_picture(pixels, self.cfg)))
 
     def __call__(
         self, image: ImageLike, words: Words, background: Words = (), threshold: float | None = None,
@@ -167,7 +154,7 @@ class Segmenter:
         Memory stays far below T x h x w floats: the model upsamples a few words at a time with a running maximum.
 
         Args:
-            image: path, PIL image or (h, w, 3) uint8 RGB array.
+            image: path, PIL image, (h, w, 3) uint8 RGB array, or a `Look` of this segmenter.
             words: a list, "|" joining synonyms, or a `Vocabulary`.
             background: words for "none of these": where one of them fits best, the label is -1.
             threshold: 0..1; where the best score is lower, the label is -1.
@@ -178,14 +165,15 @@ class Segmenter:
             labels, scores and names, with the picture.
 
         Raises:
-            ValueError: an unreadable picture, no word, a blank word, a word twice (also one that is in both `words`
-                and `background`), a threshold outside 0..1, or more words than fit into memory.
+            ValueError: an unreadable picture, a look that no longer counts, no word, a blank word, a word twice (also
+                one that is in both `words` and `background`), a threshold outside 0..1, or more words than fit into
+                memory.
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected 0..1, got {threshold!r}")
         wanted, asked = self._asked(words, background, synonyms)
-        pixels = read_image(image)
-        answer = self._ask(pixels, asked, pixels.shape[:2], "labels")
+        pixels, given = self._given(image)
+        answer = self._ask(given, asked, pixels.shape[:2], "labels")
         labels, scores = answer["labels"].int(), answer["scores"].float()
         self._require_finite(scores)
         labels[labels >= len(wanted.names)] = -1
@@ -224,17 +212,44 @@ class Segmenter:
         _, asked = self._asked(words, synonyms=synonyms)
         mains = tuple(entry[0] for entry in asked.entries)
         asked = replace(asked, names=mains, channel_to_class=None)  # every word, also of those that share a class
-        pixels = read_image(image)
+        pixels, given = self._given(image)
         height, width = pixels.shape[:2]
         count = len(asked)
         require(4 * count * height * width, torch.device("cpu"), f"words: {count} words at {height} x {width} pixels")
-        answer = self._answer(pixels, asked)
+        answer = self._answer(given, asked, height, width)
         if answer.shape[1:] == (height, width):
             return answer.cpu().numpy()
         full = np.empty((count, height, width), np.float32)
         for start, part in resized_parts(answer, (height, width), _CHUNK):
             full[start : start + len(part)] = part.cpu().numpy()
         return full
+
+    def heatmap(self, image: ImageLike, word: str, among: Words = (), synonyms: str | None = None) -> Heatmap:
+        """Shows how well one word fits where, before and after the model has weighed it.
+
+        Args:
+            image: as in the call.
+            word: such as "cat" or "sofa|couch".
+            among: words that it is weighed against; may hold `word` itself.
+            synonyms: as in the call.
+
+        Returns:
+            Its cosine before aggregation, which no other word changes, and its probability after it.
+
+        Raises:
+            ValueError: as in the call and in `look`.
+        """
+        one = self._asked([word], synonyms=synonyms)[0]
+        rest = self._asked(among, synonyms=synonyms)[0] if len(among) else one
+        if one.entries[0] not in rest.entries:
+            rest = self._asked([word, *("|".join(entry) for entry in rest.entries)], synonyms=synonyms)[0]
+        seen = image if isinstance(image, Look) else self.look(image)
+        pixels, given = self._given(seen)
+        size = pixels.shape[:2]
+        with self._running():
+            cosine = self.model.similarity(given["seen"], size, one)[0].float()
+        answer = self._answer(given, replace(rest, channel_to_class=None), *size)[rest.entries.index(one.entries[0])]
+        return Heatmap(cosine.cpu().numpy(), resize(answer[None, None], size)[0, 0].cpu().numpy())
 
     def pixel_embeddings(self, image: ImageLike, resolution: str = "half") -> np.ndarray:
         """Embeds every pixel in the space of `text_embeddings`: their dot product is a cosine.
@@ -256,9 +271,8 @@ class Segmenter:
         if not hasattr(self.model, "pixel_embeddings"):
             raise ValueError(f"model: {self.name} ({type(self.model).__name__}) has no pixel embeddings, expected LSeg")
         pixels = read_image(image)
-        views = torch.from_numpy(self._resized(pixels)).permute(2, 0, 1)[None]
-        with torch.inference_mode(), self._autocast():
-            embeddings = self.model.pixel_embeddings(views).float()
+        with self._running():
+            embeddings = self.model.pixel_embeddings(seen_picture(pixels, self.cfg)[None]).float()
         if resolution == "image":
             height, width = pixels.shape[:2]
             what = f"image: embeddings of {height} x {width} pixels"
@@ -310,22 +324,27 @@ class Segmenter:
             shown = ", ".join(new[:_SHOWN_WORDS]) + (f" and {len(new) - _SHOWN_WORDS} more" * (len(new) > _SHOWN_WORDS))
             logger.warning("%s has never seen these words, expect no sense from them: %s", self.name, shown)
 
-    def _answer(self, pixels: np.ndarray, vocabulary: Vocabulary) -> Tensor:
+    def _given(self, image: ImageLike | Look) -> tuple[np.ndarray, dict[str, Any]]:
+        """Gives the picture, and what of it the model is asked with."""
+        if isinstance(image, Look):
+            return image.pixels, {"seen": image.seen_by(self)}
+        pixels = read_image(image)
+        return pixels, {"image": seen_picture(pixels, self.cfg)}
+
+    def _answer(self, given: dict[str, Any], vocabulary: Vocabulary, height: int, width: int) -> Tensor:
         """Returns (T, h', w') float32 probabilities on the model's device, at most as large as the picture."""
-        size = self._answer_size(*pixels.shape[:2], len(vocabulary))
-        answer = self._ask(pixels, vocabulary, size, "sem_seg")["sem_seg"].float()
+        size = answer_size(self.cfg, height, width, len(vocabulary), self.device)
+        answer = self._ask(given, vocabulary, size, "sem_seg")["sem_seg"].float()
         self._require_finite(answer)
         return answer
 
-    def _ask(
-        self, pixels: np.ndarray, vocabulary: Vocabulary, size: tuple[int, int], output: str
-    ) -> dict[str, Tensor]:
+    def _ask(self, given: dict[str, Any], vocabulary: Vocabulary, size: tuple[int, int],
+             output: str) -> dict[str, Tensor]:
         """Runs the model."""
         self._warn_of_unknown_words(vocabulary)
-        image = torch.from_numpy(self._resized(pixels)).permute(2, 0, 1)
-        request = {"image": image, "height": size[0], "width": size[1], "vocabulary": vocabulary, "output": output}
+        request = given | {"height": size[0], "width": size[1], "vocabulary": vocabulary, "output": output}
         try:
-            with torch.inference_mode(), self._autocast():
+            with self._running():
                 return self.model([request])[0]
         except torch.OutOfMemoryError as error:
             raise ValueError(f"words: {len(vocabulary)} words do not fit into the memory of {self.device}") from error
@@ -334,44 +353,11 @@ class Segmenter:
         if not bool(torch.isfinite(answer).all()):
             raise ValueError(f"dtype: the model's answer is not finite in {self.dtype}; try float32 or bfloat16")
 
-    def _answer_size(self, height: int, width: int, count: int) -> tuple[int, int]:
-        """Chooses the size asked of the model, and refuses what cannot fit into memory.
-
-        The sliding window ends in a square of its own and maps it to the wanted size in one bilinear step. Asking for
-        that square and doing the last step here gives the same numbers. Without sliding window, a very large answer is
-        capped at 2048 pixels: the model's own grid is far coarser than that.
-        """
-        window = self.cfg.TEST.SLIDING_WINDOW
-        what = f"words: {count} words"
-        if self.cfg.TEST.AUG.ENABLED:  # views of several sizes have no size in common but the picture's
-            require(4 * count * 3 * max(height * width, max(self.cfg.TEST.AUG.MIN_SIZES) ** 2), self.device, what)
-            return height, width
-        if window.ENABLED:
-            square = window.SIZE * window.SIZE
-            require(4 * count * (2 * square + 5 * window.KERNEL**2), self.device, what)
-            return (window.SIZE, window.SIZE) if height * width > square else (height, width)
-        scale = min(1.0, _MAX_SIDE / max(height, width), math.sqrt(_MAX_ANSWER / (count * height * width)))
-        size = max(1, round(scale * height)), max(1, round(scale * width))
-        require(4 * count * 2 * size[0] * size[1], self.device, what)
-        return size if scale < 1 else (height, width)
-
-    def _resized(self, pixels: np.ndarray) -> np.ndarray:
-        """Resizes as the evaluation does (short side INPUT.MIN_SIZE_TEST, antialiased): both see the same picture."""
-        height, width = pixels.shape[:2]
-        short, long = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
-        if short == 0 or self.cfg.TEST.AUG.ENABLED:  # which has sizes of its own
-            return pixels.copy()
-        scale = min(short / min(height, width), long / max(height, width))
-        size = max(1, int(scale * width + 0.5)), max(1, int(scale * height + 0.5))
-        return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-
-    def _autocast(self) -> AbstractContextManager:
-        if self.dtype == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=getattr(torch, self.dtype))
-
-
-def _config_weights(weights: str | os.PathLike, config: str) -> Path:
-    if not os.fspath(weights):
-        raise ValueError(f"weights: {config} names none (MODEL.WEIGHTS is empty); pass a file")
-    return weights_path(weights)
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Without gradients, in the precision that was chosen."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.dtype != "float32":
+                stack.enter_context(torch.autocast(self.device.type, dtype=getattr(torch, self.dtype)))
+            yield

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from openvocab import Segmenter, Vocabulary
+from openvocab.inference.sizes import seen_picture
 
 WORDS = ["cat", "sofa|couch", "tree"]
 SLIDING = ["TEST.SLIDING_WINDOW.ENABLED", "True", "TEST.SLIDING_WINDOW.SIZE", "48",
@@ -34,7 +35,7 @@ def test_result_agrees_with_probabilities(segmenter, image):
 
 def test_probabilities_are_those_of_the_model(segmenter, image):
     """Upsampling outside the model, from its own square, changes nothing."""
-    pixels = torch.from_numpy(segmenter._resized(image)).permute(2, 0, 1)
+    pixels = seen_picture(image, segmenter.cfg)
     request = {"image": pixels, "height": 70, "width": 90, "vocabulary": WORDS}
     with torch.inference_mode():
         expected = segmenter.model([request])[0]["sem_seg"]
@@ -101,7 +102,7 @@ def test_cat_seg_has_no_pixel_embeddings(tiny, image):
 def test_load_by_a_name_of_the_zoo(tiny, image, monkeypatch):
     from openvocab.checkpoint import zoo
 
-    entry = zoo.ZooModel("tiny", "CATSeg", str(tiny.config), "tiny.pth", "none", "for this test")
+    entry = zoo.ZooModel("tiny", "CATSeg", "none", str(tiny.config), "tiny.pth", 1, "none", "for this test")
     monkeypatch.setattr(zoo, "_MODELS", (entry,))
     monkeypatch.setattr(zoo, "weights_root", lambda: tiny.weights.parent)
     segmenter = Segmenter.load("tiny", device="cpu")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from openvocab.devices import check_device
-from openvocab.inference import memory, segmenter
+from openvocab.inference import memory, segmenter, sizes
 from openvocab.inference.segmenter import Segmenter
 from openvocab.vocab.background import combine
 from openvocab.vocab.trained import TrainedWords
@@ -192,14 +192,14 @@ def test_upsampling_in_chunks_equals_upsampling_at_once(monkeypatch):
 
 
 def test_without_window_a_huge_answer_is_capped(monkeypatch):
-    monkeypatch.setattr(segmenter, "_MAX_SIDE", 20)
+    monkeypatch.setattr(sizes, "_MAX_SIDE", 20)
     image = np.zeros((10, 40, 3), np.uint8)
     image[:, 20:, 0] = 255
     segment = build()
     red = segment.probabilities(image, ["red", "blue"])[0]
     assert (segment.model.requests[0]["height"], segment.model.requests[0]["width"]) == (5, 20)
     assert red.shape == (10, 40) and (red[:, 24:] > 0.5).all() and red[0, -1] == 1
-    monkeypatch.setattr(segmenter, "_MAX_ANSWER", 100)
+    monkeypatch.setattr(sizes, "_MAX_ANSWER", 100)
     segment.probabilities(image, ["red", "blue"])
     assert (segment.model.requests[1]["height"], segment.model.requests[1]["width"]) == (4, 14)
 
