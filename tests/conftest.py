@@ -130,6 +130,16 @@ def no_space_for(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def quick_interpreter() -> bool:
+    """Whether Triton's interpreter, for kernels on a CPU, no longer repeats itself; see `interpreter`."""
+    from interpreter import remember
+
+    from openvocab.kernels.dispatch import TRITON_INSTALLED
+
+    return TRITON_INSTALLED and remember()
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     """Root folder of the checkout."""
     return Path(__file__).resolve().parent.parent

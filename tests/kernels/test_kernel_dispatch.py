@@ -50,6 +50,11 @@ def test_unknown_implementation():
         dispatch.use_triton("cuda", torch.zeros(1))
 
 
+@pytest.mark.skipif(not dispatch.TRITON_INSTALLED, reason="needs triton")
+def test_the_interpreter_is_quick(quick_interpreter):
+    assert quick_interpreter, "Triton has renamed the functions that tests/interpreter.py replaces"
+
+
 def test_another_device():
     with pytest.raises(ValueError, match="k: got device meta, expected cpu"):
         dispatch.check_like("k", torch.zeros(1, device="meta"), (1,), torch.zeros(1))
