@@ -1,7 +1,7 @@
 """Triton's interpreter without work that it repeats: a third of the time of every kernel that the tests run.
 
 At each call of a kernel, and of each function that a kernel calls, it looks through all attributes of Triton's language
-for those to replace by its own; and for each value it makes a table of all types anew. Neither has another outcome later.
+for those to replace by its own, and for each value it makes a table of all types anew: with the same outcome always.
 """
 
 import functools
