@@ -30,6 +30,9 @@ GB_PER_WORKER = 6
 # Folders whose tests take longest. They start first, or one worker would end with a long file while others wait.
 LONGEST_FIRST = ("golden", "e2e", "catseg", "tests", "engine", "kernels")  # "tests" are those in no folder
 
+# Its tests fork processes of a server (`processes`), which takes eight seconds to come up: once, in one worker.
+TOGETHER = "tests/engine/"
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -43,6 +46,20 @@ def pytest_xdist_auto_num_workers() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     return max(1, min(cores, int(memory / GB_PER_WORKER)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests share a worker, and so do those of the folder `TOGETHER`."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items):
@@ -127,6 +144,16 @@ def no_space_for(monkeypatch):
         monkeypatch.setattr(os, "fsync", fsync)
 
     return no_space
+
+
+@pytest.fixture(scope="session")
+def quick_interpreter() -> bool:
+    """Whether Triton's interpreter, for kernels on a CPU, no longer repeats itself; see `interpreter`."""
+    from interpreter import remember
+
+    from openvocab.kernels.dispatch import TRITON_INSTALLED
+
+    return TRITON_INSTALLED and remember()
 
 
 @pytest.fixture(scope="session")

@@ -125,12 +125,13 @@ def test_fast_path_equals_the_reference(tiny, changes):
 
 
 @pytest.mark.skipif(not TRITON_INSTALLED, reason="needs Triton")
+@pytest.mark.usefixtures("quick_interpreter")
 @pytest.mark.parametrize("fast", [True, False])
 def test_kernels_by_name(tiny, fast, monkeypatch):
-    """In Triton's interpreter here, which is slow: 4 x 4 tokens are four windows. On a GPU where there is one."""
+    """In Triton's interpreter here, slow per head and window: 4 x 4 tokens are four. On a GPU where there is one."""
     item = {"image": image(), "vocabulary": WORDS[:2]}
     small = {"MODEL__CLIP__INPUT_SIZE": 32, "MODEL__CATSEG__WINDOW_SIZE": 2, "MODEL__CATSEG__NUM_LAYERS": 1,
-             "MODEL__FAST": fast}  # fmt: skip
+             "MODEL__CATSEG__NUM_HEADS": 2, "MODEL__FAST": fast}  # fmt: skip
     models = [tiny(MODEL__CATSEG__KERNELS=kernels, **small) for kernels in ("eager", "triton")]
     models[1].load_state_dict(models[0].state_dict())
     want, got = (answer(model, item)[0]["sem_seg"] for model in models)

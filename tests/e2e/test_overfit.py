@@ -17,7 +17,8 @@ CATSEG = ["SOLVER.BASE_LR", "0.0015", "MODEL.CATSEG.IGNORED_PIXELS", "masked", "
 LSEG = ["SOLVER.BASE_LR", "0.001", "SOLVER.PRETRAINED_MULTIPLIER", "1.0", "MODEL.LSEG.FEATURES", "32"]
 
 
-def two_scenes():
+@pytest.fixture(scope="module")
+def scenes():
     drawn = [render_scene(Scene("mini", "train", ("openmoji",), index, SIZE)) for index in SCENES]
     labels = [torch.from_numpy(labels).long() for _, labels in drawn]
     classes = [int(c) for c in torch.cat(labels).unique() if c != 255]
@@ -33,9 +34,8 @@ def two_scenes():
 # rate CAT-Seg took 120 to over 200 steps: the channels before its last layer die where a word is.
 @pytest.mark.parametrize(
     ("config", "overrides", "steps"), [("emojiscapes/catseg", CATSEG, 160), ("emojiscapes/lseg", LSEG, 240)])
-def test_two_scenes_are_learned_by_heart(config, overrides, steps):
+def test_two_scenes_are_learned_by_heart(config, overrides, steps, scenes):
     torch.manual_seed(0)
-    scenes = two_scenes()
     cfg = build_cfg(config, ["MODEL.DEVICE", "cpu", *overrides])
     model = build_model(cfg).train()
     optimizer = build_optimizer(cfg, model)

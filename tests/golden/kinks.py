@@ -62,7 +62,7 @@ class Kinks:
             self.choices.append(choice)
             return len(self.margins) - 1
         exact = self.margins[len(self.rounding)]
-        self.rounding.append(float((margin.double() - exact).abs().max()))
+        self.rounding.append(float((margin - exact).abs().max()))
         return len(self.rounding) - 1
 
     def largest(self, x: Tensor) -> Tensor:

@@ -1,8 +1,5 @@
 """Which implementation runs, and that asking for one by name never falls back."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -50,18 +47,11 @@ def test_unknown_implementation():
         dispatch.use_triton("cuda", torch.zeros(1))
 
 
+@pytest.mark.skipif(not dispatch.TRITON_INSTALLED, reason="needs triton")
+def test_the_interpreter_is_quick(quick_interpreter):
+    assert quick_interpreter, "Triton has renamed the functions that tests/interpreter.py replaces"
+
+
 def test_another_device():
     with pytest.raises(ValueError, match="k: got device meta, expected cpu"):
         dispatch.check_like("k", torch.zeros(1, device="meta"), (1,), torch.zeros(1))
-
-
-def test_import_loads_no_triton():
-    code = """
-import sys
-import torch
-before = {name for name in sys.modules if name.partition(".")[0] == "triton"}
-from openvocab.kernels import class_attention, group_norm_relu, label_map, window_attention
-print({name for name in sys.modules if name.partition(".")[0] == "triton"} - before)
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "set()"
