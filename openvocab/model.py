@@ -3,6 +3,7 @@
 Shape letters: B images, T text classes, h x w image pixels.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,6 +74,8 @@ class OpenVocabularyModel(nn.Module):
         super().__init__()
         exact_float32()
         require_complete(self)
+        self._is_random = True  # until weights are loaded or a loss is computed
+        self.register_load_state_dict_post_hook(_weights_are_loaded)
         self.vocabulary = vocabulary
         self.ignore_label = ignore_label
         self.augmentation = augmentation
@@ -222,8 +225,13 @@ class OpenVocabularyModel(nn.Module):
         """
         vocabularies = [self._vocabulary_of(item) for item in batched_inputs]
         if self.training:
+            self._is_random = False
             images = [_check_image(item["image"]) for item in batched_inputs]
             return self.losses(images, *self._targets(batched_inputs, vocabularies))
+        if self._is_random:
+            self._is_random = False  # said once
+            warnings.warn("this model answers from random weights: none were loaded (MODEL.WEIGHTS, or "
+                          "DetectionCheckpointer(model).load(...)) and nothing was trained", stacklevel=2)
         outputs = {item.get("output", "sem_seg") for item in batched_inputs}
         if len(outputs) != 1 or not outputs <= set(OUTPUTS):
             raise ValueError(f"output: got {sorted(outputs)} in one batch, expected one of {OUTPUTS}")
@@ -303,6 +311,10 @@ class OpenVocabularyModel(nn.Module):
         label = item["sem_seg"].long()
         check_labels(label, len(vocabulary), self.ignore_label)  # before it goes to a GPU, which would have to wait
         return label
+
+
+def _weights_are_loaded(model: nn.Module, _: Any) -> None:
+    model._is_random = False
 
 
 def check_labels(label: Tensor, classes: int, ignore_label: int) -> None:

@@ -181,8 +181,9 @@ def install(venv: Path, extras: list[str], detectron2: str) -> None:
     # Without isolation, packages that come as source are built with the pinned setuptools, not with the newest.
     packages = ["--no-build-isolation", "--editable", f"{ROOT}[{','.join(extras)}]"]
     step = f"[2/4] torch, torchvision, this package [{','.join(extras)}] and the rest"
-    build_tools = [*uv_pip(venv, "install"), *constraints, "setuptools", "wheel"]
-    run_step("[1/4] build tools", build_tools, environment, log)
+    # pip itself for whoever activates the environment: else `pip` would be that of another Python.
+    build_tools = [*uv_pip(venv, "install"), *constraints, "pip", "setuptools", "wheel"]
+    run_step("[1/4] pip and build tools", build_tools, environment, log)
     run_step(step, [*uv_pip(venv, "install"), *constraints, *packages], environment, log)
     install_detectron2(venv, detectron2, environment)
     say("[4/4] checking the installation")

@@ -1,6 +1,5 @@
 """Whether a file of weights on this disk is whole, and what it was compared with."""
 
-import zipfile
 from pathlib import Path
 
 from openvocab.checkpoint import hub_cache, notes, zoo
@@ -17,26 +16,30 @@ def verified(model: ZooModel) -> str:
         One line: the file, its SHA-256, and what it was compared with.
 
     Raises:
-        ValueError: they have changed since they were first loaded, or are damaged.
+        ValueError: they have changed since they were first loaded, are damaged, or are no weights.
         DownloadError: they are not what was published.
     """
+    from openvocab.clip.weights import read_state
+
     path = zoo.weights_file(model, download=False)  # compares with the hash that was published or noted
-    digest = notes.sha256_of(path)
-    compared = ["the checksums of its parts"] if _has_checksums(path) else []
+    tensors = len(read_state(path))
+    return f"{path}  {tensors} tensors, sha256 {notes.sha256_of(path)}, {_compared_with(model, path)}"
+
+
+def _compared_with(model: ZooModel, path: Path) -> str:
     note = zoo.note_of(model, path)
     if model.repo and path.is_symlink() and hub_cache.sha256_in_cache(path):
-        compared.append("the published SHA-256")
-    elif note is not None and note.is_file():
-        compared.append(f"the SHA-256 noted in {note}")
-    return f"{path}  sha256 {digest}, compared with {' and '.join(compared) or 'nothing: there is no hash to compare'}"
+        return "as published"
+    if note is not None and note.is_file():
+        return f"as noted in {note}"
+    return "no hash to compare with"
 
 
-def _has_checksums(path: Path) -> bool:
-    """Whether it is an archive, as torch writes them; a damaged one raises."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        broken = archive.testzip()
-    if broken is not None:
-        raise ValueError(f"weights: {path} is damaged: the checksum of {broken} is wrong; fetch it again")
-    return True
+def plausible(model: ZooModel, path: Path) -> bool:
+    """Says whether a file is large enough to be the weights of a model, at least in half precision.
+
+    Args:
+        model: of the zoo.
+        path: of the file, which is not read.
+    """
+    return path.stat().st_size > 0.4e6 * model.megabytes

@@ -87,6 +87,9 @@ def weights_file(model: ZooModel, weights: str | os.PathLike | None = None, down
     if model.shipped:
         return weights_path(weights_root() / model.file_name)  # not a file of that name in the current folder
     path = on_disk(model)
+    hand = _hand_file(model)
+    if path is None and hand is not None and os.path.exists(hand):
+        raise ValueError(f"weights: {hand} is a folder, expected the file {model.file_name}")
     if path is None and (offline() or not download or model.page):
         raise DownloadError(how_to_get(model))
     try:

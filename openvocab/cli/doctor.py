@@ -9,6 +9,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import openvocab
@@ -83,11 +84,16 @@ def installation() -> Iterator[Finding]:
     where = os.path.dirname(openvocab.__file__)
     yield Finding(OK, "openvocab", f"{openvocab.__version__} in {where}")
     yield Finding(OK, "python", f"{platform.python_version()} on {platform.platform()}")
-    for problem in preflight.problems():
-        yield Finding(WRONG, "packages", str(problem))
+    problems = [str(problem) for problem in preflight.problems()]
+    for problem in problems:
+        yield Finding(WRONG, "packages", problem)
+    if len(problems) > 2:
+        yield Finding(NOTE, "packages", f"pip install openvocab-seg brings all of these but detectron2 ({where} was "
+                      "installed without its requirements)")  # fmt: skip
     found = [f"{item.distribution} {version}" for item in preflight.REQUIREMENTS
              if (version := preflight.version_of(item.distribution))]  # fmt: skip
-    yield Finding(OK, "packages", ", ".join(found) or "none")
+    if found:
+        yield Finding(OK, "packages", ", ".join(found))
     origin = preflight.detectron2_origin()
     if origin:
         yield Finding(OK, "detectron2", origin)
@@ -95,6 +101,9 @@ def installation() -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """Looks at what computes, in which precisions, and with which kernels."""
+    if preflight.version_of("torch") is None:
+        yield Finding(NOTE, "devices", "not looked at without torch")
+        return
     import torch
 
     from openvocab.devices import PRECISIONS, native
@@ -126,11 +135,14 @@ def caches() -> Iterator[Finding]:
     from openvocab.checkpoint import hub_cache, zoo
 
     hand, hub = zoo.cache_folder(), hub_cache.cache_root()
-    yield Finding(OK if os.path.isdir(hand) else NOTE, "own files", f"{hand}{'' if os.path.isdir(hand) else ' (none)'}")
-    there = hub.absolute()
-    while not os.path.exists(there):
-        there = there.parent
-    if not (os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)):
+    missing = "" if os.path.isdir(hand) else " (is made when a hash is noted)"
+    if _writable(hand):
+        yield Finding(OK, "own files", f"{hand}{missing}")
+    else:
+        yield Finding(NOTE, "own files", f"{hand} cannot be written: hashes of files without a published one are not "
+                      "noted; OPENVOCAB_CACHE names another folder")  # fmt: skip
+    there = _existing(hub)
+    if not _writable(hub):
         yield Finding(WRONG, "hub cache", f"{hub}: {there} cannot be written, so nothing can be fetched: "
                       "export HF_HOME=/a/folder/that/can")  # fmt: skip
         return
@@ -143,15 +155,28 @@ def caches() -> Iterator[Finding]:
         yield Finding(OK, "hub cache", f"{hub}, {room}")
 
 
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))
+
+
+def _writable(folder: Path) -> bool:
+    there = _existing(folder)
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+
+
 def weights() -> Iterator[Finding]:
     """Looks which weights are on this disk."""
     from openvocab.checkpoint import zoo
     from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS
+    from openvocab.checkpoint.verify import plausible
 
     for model in zoo.models():
         path = zoo.on_disk(model)
-        if path is not None:
+        if path is not None and plausible(model, path):
             yield Finding(OK, "weights", f"{model.name}: {path}")
+        elif path is not None:
+            yield Finding(WRONG, "weights", f"{model.name}: {path} holds {path.stat().st_size} bytes, too few for "
+                          f"{model.megabytes} MB of parameters: delete it, openvocab models --fetch {model.name}")
         elif model.shipped:
             yield Finding(WRONG, "weights", f"{model.name} should come with the package: install it again")
     if zoo.on_disk(zoo.find(FOR_PHOTOGRAPHS)) is None:
@@ -162,14 +187,12 @@ def weights() -> Iterator[Finding]:
 
 def surroundings() -> Iterator[Finding]:
     """Looks at the variables that change what happens, and at the datasets."""
-    from openvocab.data.samples import dataset_root
-
     found = [f"{name}={os.environ[name]}" for name in VARIABLES if os.environ.get(name)]
     yield Finding(NOTE if found else OK, "environment", ", ".join(found) or "no variable that changes anything")
-    root = dataset_root()
+    root = Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets")))  # Detectron2's rule
     if not root.is_dir():
-        yield Finding(NOTE, "datasets", f"{root.absolute()} is no folder; benchmarks and training need "
-                      "DETECTRON2_DATASETS to name one")  # fmt: skip
+        yield Finding(NOTE, "datasets", f"{root.absolute()} is no folder; benchmarks need "
+                      "DETECTRON2_DATASETS to name one; folders of your own do not")  # fmt: skip
     else:
         yield Finding(OK, "datasets", f"{root.absolute()}")
 

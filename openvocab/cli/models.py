@@ -61,9 +61,11 @@ def _fetch(chosen: Sequence[ZooModel]) -> int:
     done = 0
     for model in chosen:
         try:
-            say(f"{model.name:20} {shown(zoo.weights_file(model))}")
+            path = zoo.weights_file(model)
+            verified(model)  # a file that lies there already need not be one of weights
+            say(f"{model.name:20} {shown(path)}")
             done += 1
-        except (zoo.DownloadError, ValueError) as error:
+        except (zoo.DownloadError, ValueError, OSError) as error:
             report(error)
     return exit_codes.of_count(done, len(chosen))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import openvocab
 from openvocab import exit_codes, preflight
-from openvocab.console import did_you_mean, escape_what_cannot_be_shown, report
+from openvocab.console import OutputClosedError, did_you_mean, escape_what_cannot_be_shown, report, say
 
 COMMANDS = {
     "segment": "pictures or a video and words in, a mask per word out",
@@ -18,8 +18,8 @@ COMMANDS = {
     "models": "lists the models that have a name; fetches and checks their weights",
     "doctor": "looks over this installation, and says how to mend what is wrong",
 }
-WITHOUT_INSTALLATION = ("doctor",)  # runs where packages are missing
-HELP = ("-h", "--help")
+WITHOUT_INSTALLATION = ("doctor", "models")  # run where packages are missing
+HELP = ("-h", "--help", "help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,12 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     escape_what_cannot_be_shown()
-    if command in HELP:
-        print(help_text())
-        return exit_codes.DONE
-    if command == "--version":
-        print(f"openvocab {openvocab.__version__} ({Path(openvocab.__file__).parent})")
-        return exit_codes.DONE
+    version = f"openvocab {openvocab.__version__} ({Path(openvocab.__file__).parent})"
+    told = {"--version": version} | dict.fromkeys(HELP, help_text())
+    if command in told:
+        return _tell(told[command])
     if command not in COMMANDS:
         got = f"got {command!r}{did_you_mean(command, COMMANDS)}" if command else "got none"
         report(f"command: {got}, expected one of {', '.join(COMMANDS)} (see openvocab --help)")
@@ -58,12 +56,30 @@ def run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
         Exit code.
     """
     escape_what_cannot_be_shown()
+    try:
+        return _run_command(command, arguments, **options)
+    except KeyboardInterrupt:  # while packages are imported; later the commands say themselves how far they are
+        print("interrupted", file=sys.stderr)
+        return exit_codes.INTERRUPTED
+
+
+def _run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
     # Threads that wait for each other by spinning take twenty times as long where other work runs beside them. OpenMP
     # reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if command not in WITHOUT_INSTALLATION and not installed():
+    only_help = command == "segment" and set(HELP) & set(arguments)  # Detectron2 describes the options of the others
+    if command not in WITHOUT_INSTALLATION and not only_help and not installed():
         return exit_codes.NOTHING_DONE
     return importlib.import_module(f"openvocab.cli.{command}").main(arguments, **options)
+
+
+def _tell(text: str) -> int:
+    try:
+        say(text)
+    except OutputClosedError as error:
+        report(error)
+        return exit_codes.NOTHING_DONE
+    return exit_codes.DONE
 
 
 def help_text() -> str:

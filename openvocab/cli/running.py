@@ -2,14 +2,40 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import IO
 
 from openvocab import exit_codes
-from openvocab.console import OutputClosedError, did_you_mean, report
+from openvocab.console import OutputClosedError, did_you_mean, report, say
 
 
 class Parser(argparse.ArgumentParser):
     """Reports a wrong option in one line, like every other error, with the did_you_mean ones that exist."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+                   ) -> argparse.Namespace:
+        """Parses; an empty text, which a variable that is not set leaves behind, stands for nothing.
+
+        Args:
+            args: default: those of the process.
+            namespace: filled, see argparse.
+
+        Returns:
+            What was asked for.
+
+        Raises:
+            ValueError: a wrong or an empty argument.
+        """
+        parsed = super().parse_args(args, namespace)
+        for action in self._actions:
+            value = getattr(parsed, action.dest, None)
+            if action.dest != "opts" and "" in (value if isinstance(value, list) else [value]):
+                self.error(f"argument {'/'.join(action.option_strings) or action.metavar}: got an empty text")
+        return parsed
+
+    def print_help(self, file: IO[str] | None = None) -> None:
+        """Prints the help where it can be printed; a full disk or a closed pipe is an error of one line."""
+        say(self.format_help().rstrip())
 
     def error(self, message: str) -> None:
         """Raises what is wrong.

@@ -135,8 +135,6 @@ def _segmenter(
     from openvocab.vocab.background import combine
 
     _, asked = combine(vocabulary, background)
-    if args.threshold is not None and not 0 <= args.threshold <= 1:
-        raise ValueError(f"--threshold: expected 0..1, got {args.threshold}")
     source, weights, notice = source_of(args, single)
     segmenter = Segmenter.load(source, weights, args.device, args.dtype, args.opts, args.synonyms)
     segmenter.notice = notice

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from openvocab import exit_codes
+from openvocab.assets import config_path
 from openvocab.cli.running import Parser
 
 if TYPE_CHECKING:
@@ -89,9 +90,14 @@ def words_of(args: argparse.Namespace) -> "tuple[Vocabulary, Vocabulary | tuple]
     Raises:
         ValueError: none, or words that cannot be read.
     """
+    from openvocab.vocab.background import combine
     from openvocab.vocab.vocabulary import Vocabulary
 
-    return _vocabulary(args), Vocabulary.parse(args.background) if args.background is not None else ()
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise ValueError(f"--threshold: expected 0..1, got {args.threshold}")
+    words = _vocabulary(args), Vocabulary.parse(args.background) if args.background is not None else ()
+    combine(*words)  # refuses a word that is in both
+    return words
 
 
 def _vocabulary(args: argparse.Namespace) -> "Vocabulary":
@@ -153,7 +159,7 @@ def source_of(args: argparse.Namespace, single: bool) -> Source:
     if args.config_file is not None:
         if args.model is not None:
             raise ValueError("--model and --config-file: expected one of them, got both")
-        return Source(args.config_file, args.weights, "")
+        return Source(str(config_path(args.config_file)), args.weights, "")
     pictures_of_ours = args.input is None and args.video_input is None and args.webcam is None
     name = args.model or (FOR_PHOTOGRAPHS if args.weights else STAND_IN if pictures_of_ours else None)
     if name is not None:

@@ -23,7 +23,7 @@ from openvocab.engine.environment import Place, device_of, place_in, require_sam
 from openvocab.engine.errors import failing_together, report_user_errors
 from openvocab.engine.folder import claimed_folder, newest_checkpoint
 from openvocab.engine.job import setup_job
-from openvocab.engine.launcher import count_processes, run_here, run_processes
+from openvocab.engine.launcher import check_meeting, count_processes, run_here, run_processes
 from openvocab.engine.resuming import after_interruption
 from openvocab.engine.setup import build_cfg, import_method
 from openvocab.engine.trainer import Trainer
@@ -65,7 +65,7 @@ def build_parser(program: str = "openvocab train", evaluate: bool = False) -> ar
     parser = Parser(program, description=description, epilog=f"{ABOUT}\n\n{exit_codes.TABLE}", parents=[detectron2],
                     add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     # Not given is None here: torchrun and SLURM decide themselves, and contradict what is given.
-    parser.set_defaults(num_gpus=None, num_machines=None, machine_rank=None, dist_url=None)
+    parser.set_defaults(config_file=None, num_gpus=None, num_machines=None, machine_rank=None, dist_url=None)
     if evaluate:
         parser.set_defaults(eval_only=True)
         next(action for action in parser._actions if action.dest == "eval_only").help = argparse.SUPPRESS
@@ -88,6 +88,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
         register_all()
         register_folders(cfg.DATASETS.FOLDERS)
         import_method(cfg.MODEL.META_ARCHITECTURE)
+        if not training and not resume:
+            weights_path(cfg.MODEL.WEIGHTS)  # before a config is written
         setup_job(cfg, args.command_line, training=training, resume=resume)
         require_datasets([*cfg.DATASETS.TEST, *(cfg.DATASETS.TRAIN if training else ())])
         last = newest_checkpoint(cfg.OUTPUT_DIR) if resume else None
@@ -171,7 +173,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "openvocab train
 
     def start() -> int:
         args = build_parser(program, evaluate).parse_args(arguments)
-        config_path(args.config_file)  # a wrong name is the first thing to say
+        config_path(args.config_file or "")  # a wrong name is the first thing to say
         args.command_line = shlex.join([*program.split(), *arguments])
         place = place_in(os.environ)
         return start_processes(args) if place is None else join_processes(args, place)
@@ -192,6 +194,7 @@ def start_processes(args: argparse.Namespace) -> int:
         ValueError: numbers or a config that cannot be.
     """
     machines = 1 if args.num_machines is None else args.num_machines
+    check_meeting(machines, args.machine_rank or 0, args.dist_url)
     processes, device = count_processes(1 if args.num_gpus is None else args.num_gpus, args.num_processes, machines)
     return run_processes(
         run,

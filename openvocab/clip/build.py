@@ -120,7 +120,14 @@ def state_of_tag(name: str, tag: str) -> dict[str, Tensor]:
         hint = f"{name}-quickgelu" if quick_gelu else name.removesuffix("-quickgelu")
         raise ValueError(f"pretrained: {tag!r} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, "
                          f"but {name} computes the other; expected MODEL.CLIP.NAME {hint}")
-    return open_clip.create_model(name, pretrained=tag, precision="fp32").state_dict()
+    try:
+        return open_clip.create_model(name, pretrained=tag, precision="fp32").state_dict()
+    except (OSError, RuntimeError) as error:  # the library's are of many kinds, with long tracebacks
+        source = open_clip.get_pretrained_cfg(name, tag)
+        place = source.get("url") or f"{source.get('hf_hub', '')} on the Hugging Face Hub"
+        raise ValueError(f"pretrained: CLIP {name} ({tag!r}) cannot be fetched from {place}: "
+                         f"{' '.join(str(error).split())[:200]}; on a machine without a network pass a file "
+                         "(MODEL.CLIP.PRETRAINED), or a whole checkpoint (MODEL.WEIGHTS)") from error
 
 
 def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

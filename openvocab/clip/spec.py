@@ -152,7 +152,8 @@ def _read_config(name: str) -> dict[str, Any]:
     config = json.loads(own[name].read_text(encoding="utf-8")) if name in own else open_clip.get_model_config(name)
     if config is None:
         near = difflib.get_close_matches(name, [*own, *open_clip.list_models()], n=4, cutoff=0.5)
-        raise ValueError(f"name: got {name!r}, expected a CLIP of open_clip or of {CONFIG_FOLDER}, such as {near}")
+        raise ValueError(f"name: got {name!r}, expected a CLIP of open_clip or of {CONFIG_FOLDER}, such as "
+                         f"{', '.join(near or own)}")
     return config
 
 

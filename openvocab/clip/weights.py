@@ -3,6 +3,7 @@
 import logging
 import pickle
 import re
+import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -210,6 +211,11 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _read_torch(path: Path) -> object:
+    if zipfile.is_zipfile(path):  # as torch writes since 2020; it does not compare the checksums itself
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise ValueError(f"path: {path} is damaged: the checksum of {broken} is wrong; fetch the file anew")
     try:
         # As an open file: of a path, newer versions of torch believe the suffix.
         with torch.serialization.safe_globals(list(NUMPY_NUMBERS)), path.open("rb") as file:

@@ -1,6 +1,7 @@
 """Starts the processes of a job, on GPUs or on a CPU."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -51,6 +52,27 @@ def count_processes(num_gpus: int, num_processes: int, num_machines: int = 1) ->
     if num_gpus > present:
         raise ValueError(f"--num-gpus: got {num_gpus}, but this machine has {present}; --num-gpus 0 runs on the CPU")
     return num_gpus, "cuda"
+
+
+def check_meeting(num_machines: int, machine_rank: int, dist_url: str | None) -> None:
+    """Checks where machines meet, before they wait for each other.
+
+    Args:
+        num_machines: of the whole job.
+        machine_rank: of this machine.
+        dist_url: as asked for; None or "auto" is a free port of this machine.
+
+    Raises:
+        ValueError: a rank that no machine has, or a place that the others cannot find.
+    """
+    if not 0 <= machine_rank < max(1, num_machines):
+        raise ValueError(f"--machine-rank: got {machine_rank}, expected 0..{num_machines - 1} (--num-machines)")
+    if dist_url in (None, "auto"):
+        if num_machines > 1:
+            raise ValueError(f"--dist-url: got {dist_url or 'none'}, expected the address of machine 0, such as "
+                             "tcp://10.0.0.1:29500, with several machines")
+    elif not re.fullmatch(r"(tcp://.+:\d+|file://.+|env://)", dist_url):
+        raise ValueError(f"--dist-url: got {dist_url!r}, expected tcp://HOST:PORT")
 
 
 def run_processes(

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling import build_model as build_registered_model
 from torch import nn
 
+from openvocab.assets import config_names, config_path
 from openvocab.checkpoint.complete import require_complete
 from openvocab.config import add_openvocab_config
 from openvocab.config_keys import Successor, dotted_keys, refuse_foreign_keys, refuse_unknown_keys, unread_keys
+from openvocab.config_ranges import refuse_values_out_of_range
 from openvocab.methods import METHODS
 
 logger = logging.getLogger(__name__)
@@ -41,8 +44,7 @@ def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode
     """
     path = _find_config(config_file)
     loaded = _load_yaml(path)
-    if len(overrides) % 2:
-        raise ValueError(f"overrides: got {len(overrides)} words ({' '.join(overrides)}), expected KEY VALUE pairs")
+    _check_pairs(overrides)
     pairs = dict(zip(overrides[0::2], overrides[1::2], strict=True))
     method = _meta_architecture(loaded, pairs, path)
     cfg = get_cfg()
@@ -57,6 +59,7 @@ def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     _apply_overrides(cfg, pairs)
+    refuse_values_out_of_range(cfg, str(path))
     _reset_unread_keys(cfg, path)
     return cfg
 
@@ -98,20 +101,52 @@ def import_method(meta_architecture: str) -> None:
         raise ValueError(f"MODEL.META_ARCHITECTURE: got {meta_architecture!r}, expected one of {sorted(METHODS)}")
 
 
+class _Packaged(CfgNode):
+    """Reads `_BASE_` as a path, beside the file or from the current folder, or as a name in the package."""
+
+    @classmethod
+    def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> Any:
+        """Reads a file and those below it; see fvcore's `CfgNode`."""
+        found = filename if os.path.isfile(filename) else str(_base_config(filename))
+        return super().load_yaml_with_base(found, allow_unsafe)
+
+
+def _base_config(filename: str) -> Path:
+    """Finds a base config by the end of a path that does not exist: fvcore puts the folder of the file in front."""
+    parts = Path(filename).parts
+    for start in range(len(parts)):
+        name = "/".join(parts[start:]).removesuffix(".yaml").removeprefix("configs/")
+        if name in config_names():
+            return config_path(name)
+    raise ValueError(f"_BASE_: there is no {filename}, expected a file, or the name of a config of the package, one of "
+                     f"{', '.join(config_names())}")
+
+
 def _find_config(config_file: str | Path) -> Path:
     if not str(config_file):
         raise ValueError("config_file: got nothing, expected a path or a name such as 'catseg_b'")
     path = Path(config_file)
     if path.is_file():
         return path
-    from openvocab.assets import config_path  # lazily: a plain path needs no search
-
     return config_path(str(config_file))
+
+
+def _check_pairs(overrides: Sequence[str]) -> None:
+    """Refuses what is not KEY VALUE KEY VALUE, such as options behind them, which argparse hands on with the pairs."""
+    words = list(map(str, overrides))
+    options = [word for word in words if word.startswith("--")]
+    if options:
+        raise ValueError(f"overrides: got {options[0]} among KEY VALUE pairs, expected options in front of them")
+    if len(words) % 2:
+        joined = [word for word in words if "=" in word]
+        hint = f", such as {joined[0].replace('=', ' ', 1)}" if joined else ""
+        got = f"{len(words)} words ({' '.join(words)})"
+        raise ValueError(f"overrides: got {got}, expected KEY VALUE pairs{hint}")
 
 
 def _load_yaml(path: Path) -> dict[str, Any]:
     try:
-        loaded = CfgNode.load_yaml_with_base(str(path), allow_unsafe=False)
+        loaded = _Packaged.load_yaml_with_base(str(path), allow_unsafe=False)
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except TypeError as error:  # fvcore looks for _BASE_ in whatever the file holds

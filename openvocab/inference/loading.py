@@ -49,6 +49,9 @@ def load(name_or_config: str | os.PathLike | None, weights: str | os.PathLike | 
         ValueError: unknown name, config key or device, missing file, or parameters of another model.
         DownloadError: the parameters cannot be fetched.
     """
+    for key, argument in (("MODEL.WEIGHTS", "weights"), ("MODEL.DEVICE", "device")):
+        if key in overrides[::2]:
+            raise ValueError(f"overrides: got {key}, expected {argument}= (--{argument} on the command line) for it")
     chosen, notice = check_device(device), ""
     if name_or_config is None and weights is None:
         choice = choose()

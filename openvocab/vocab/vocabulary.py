@@ -177,6 +177,10 @@ class Vocabulary:
 
     @classmethod
     def _checked(cls, entries: Sequence[Sequence[str]], synonyms: str | None) -> "Vocabulary":
+        for word in (word for words in entries for word in words):
+            if any(letter == "\ufffd" or "\ud800" <= letter <= "\udfff" for letter in word):
+                raise ValueError(f"words: got {word!r}, whose bytes are no UTF-8 (of a file, save it as UTF-8; of a "
+                                 "command line, set LC_ALL=C.UTF-8)")
         cleaned = tuple(tuple(map(clean, words)) for words in entries)
         seen: dict[str, str] = {}
         for word in filter(None, (word for words in cleaned for word in words)):

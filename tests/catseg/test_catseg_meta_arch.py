@@ -1,6 +1,7 @@
 """What CAT-Seg as a whole promises: words per input, any sizes, no neighbours, clear errors."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -341,3 +342,16 @@ def test_bfloat16_stays_close(tiny):
     got = answer(model.to(torch.bfloat16), item)[0]["sem_seg"]
     assert got.dtype == torch.float32
     assert (got - want).abs().max() < 0.05
+
+
+def test_an_answer_from_random_weights_is_announced_once(tiny):
+    item = {"image": image(), "vocabulary": WORDS}
+    model = tiny()
+    with pytest.warns(UserWarning, match="answers from random weights: none were loaded"):
+        answer(model, item)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answer(model, item)
+        loaded = tiny()
+        loaded.load_state_dict(model.state_dict())
+        answer(loaded, item)

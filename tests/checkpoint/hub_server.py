@@ -25,18 +25,22 @@ def digest_of(name: str) -> str:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Knows spaces/*/resolve/main/NAME.pth for the names below, each with a content of its own."""
+    """Knows spaces/*/resolve/main/NAME.pth for the names below, each with a content of its own, and given files."""
 
     daemon_threads = True
 
-    def __init__(self):
+    def __init__(self, files: dict[str, bytes] | None = None):
         super().__init__(("127.0.0.1", 0), Handler)
+        self.files = files or {}
         self.requests: list[tuple[str, str, str | None]] = []  # method, name, range
         self.open = threading.Event()  # "held" waits for it, and "mute" always does
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def content(self, name: str) -> bytes:
+        return self.files.get(name) or content_of(name)
 
     def asked(self, name: str, method: str) -> list[str | None]:
         """The ranges of the requests for a file."""
@@ -61,6 +65,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append((self.command, name, self.headers.get("Range")))
         return name
 
+    def digest(self, name: str) -> str:
+        return hashlib.sha256(self.server.content(name)).hexdigest()
+
     def do_HEAD(self):
         name = self.name()
         known = {"X_Repo_Commit": COMMIT, "ETag": '"0123"'}
@@ -78,15 +85,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif name == "portal":
             self.reply(200, len(PAGE), Content_Type="text/html")
         elif name == "small":  # kept in git: its ETag is no SHA-256, and there is no redirect
-            self.reply(200, len(content_of(name)), **{**known, "ETag": f'"{"e" * 40}"'})
+            self.reply(200, len(self.server.content(name)), **{**known, "ETag": f'"{"e" * 40}"'})
         else:
-            size = 10**18 if name == "huge" else len(content_of(name))
+            size = 10**18 if name == "huge" else len(self.server.content(name))
             storage = f"http://localhost:{self.server.server_port}/storage/{name}.pth"
-            self.reply(302, 0, **known, Location=storage, X_Linked_Etag=f'"{digest_of(name)}"', X_Linked_Size=size)
+            self.reply(302, 0, **known, Location=storage, X_Linked_Etag=f'"{self.digest(name)}"', X_Linked_Size=size)
 
     def do_GET(self):
         name = self.name()
-        content = content_of(name)
+        content = self.server.content(name)
         turn = len(self.server.asked(name, "GET"))
         asked = self.headers.get("Range")
         if name == "held":

@@ -1,5 +1,6 @@
 """Weights from the Hub, in processes of their own: its library reads its environment when it is imported."""
 
+import io
 import json
 import os
 import pty
@@ -10,28 +11,41 @@ import sys
 import termios
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import hub_server
+import numpy as np
 import pytest
+import torch
 from hub_server import CUT, content_of, digest_of
+from PIL import Image
 
 from openvocab.checkpoint import zoo
+from openvocab.testing import golden_state
 
 CLIENT = Path(__file__).with_name("hub_client.py")
 LIMIT = "0.4"
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = hub_server.Server()
+@contextmanager
+def serving(files=None):
+    server = hub_server.Server(files)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    yield server
-    server.open.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield server
+    finally:
+        server.open.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +109,7 @@ def test_what_is_not_on_disk_is_neither_fetched_nor_asked_for(told, server, fold
     assert told["not there yet"]["answer"] is None
     error = told["how to get it"]
     assert error["kind"] == "DownloadError" and "\n" not in error["error"]
-    for part in ("catseg_b needs whole.pth", "`hf download hamacojr/CAT-Seg-weights whole.pth --repo-type space`",
+    for part in ("catseg_b needs whole.pth", "`openvocab models --fetch catseg_b`",
                  f"{server.endpoint}/spaces/hamacojr/CAT-Seg-weights/resolve/main/whole.pth",
                  str(folder / ".cache" / "openvocab" / "whole.pth"), "OPENVOCAB_CACHE"):
         assert part in error["error"]
@@ -284,3 +298,29 @@ def test_two_processes_at_once_fetch_once(server, tmp_path):
     assert len(server.asked("held", "GET")) == 1
     for log in logs:
         log.close()
+
+
+@pytest.mark.slow
+def test_the_program_fetches_what_a_hub_serves_and_answers_with_it(tmp_path, repository):
+    """Random weights of CAT-Seg B's size; the second time nothing is asked of the network."""
+    file = io.BytesIO()
+    torch.save({"model": golden_state(repository / "tests" / "golden" / "catseg_vitb_state_dict.json")}, file)
+    for name in ("a.png", "b.png"):
+        (tmp_path / "album").mkdir(exist_ok=True)
+        Image.fromarray(np.full((40, 60, 3), 120, np.uint8)).save(tmp_path / "album" / name)
+    command = [sys.executable, "-m", "openvocab", "segment", "--input", str(tmp_path / "album"), "--vocabulary",
+               "car, sky", "--device", "cpu", "--output"]  # fmt: skip
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "OPENVOCAB_", "CI"))}
+    with serving({"model_base": file.getvalue()}) as server:
+        own = {"HOME": str(tmp_path), "HF_ENDPOINT": server.endpoint, "PYTHONPATH": str(repository)}
+        first, second = (
+            subprocess.run([*command, str(tmp_path / folder)], cwd=tmp_path, env=inherited | own | more,
+                           capture_output=True, text=True, check=False)
+            for folder, more in (("first", {}), ("second", {"OPENVOCAB_OFFLINE": "1"})))  # fmt: skip
+        assert len(server.asked("model_base", "GET")) == 1
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "model       catseg_b (CATSeg)" in first.stdout and "2 done, 0 failed" in first.stdout
+    assert "fetching catseg_b: 6" in first.stderr and "stands in" not in first.stderr
+    assert "fetching" not in second.stderr
+    written = [(tmp_path / folder / "a_labels.png").read_bytes() for folder in ("first", "second")]
+    assert written[0] == written[1]

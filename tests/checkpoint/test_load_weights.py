@@ -243,3 +243,14 @@ def test_the_content_decides_and_not_the_name(tmp_path, save):
         model = Model()
         load_weights(model, tmp_path / name)
         assert equal(model, state)
+
+
+def test_a_flipped_byte_is_seen(save):
+    """Torch does not compare the checksums that it writes."""
+    state = Model().state_dict()
+    path = save(state)
+    content = bytearray(path.read_bytes())
+    content[content.index(state["head.weight"].numpy().tobytes())] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"weights\.pth is damaged: the checksum of .* is wrong"):
+        load_weights(Model(), path)

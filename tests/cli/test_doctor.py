@@ -101,3 +101,10 @@ def test_a_gpu_without_kernels_is_named(call, monkeypatch):
     monkeypatch.setattr("openvocab.kernels.dispatch.TRITON_INSTALLED", False)
     code, found = call(doctor.devices)
     assert code == exit_codes.IN_PART and wrong(found)[0][1].endswith("python -m pip install triton")
+
+
+def test_files_too_small_for_weights_are_named(call, disk):
+    (disk / "by_hand").mkdir()
+    (disk / "by_hand" / "model_base.pth").write_bytes(b"x" * 1000)
+    code, found = call(doctor.weights)
+    assert code == exit_codes.IN_PART and "holds 1000 bytes, too few for 618 MB" in wrong(found)[0][1]

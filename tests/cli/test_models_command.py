@@ -1,8 +1,7 @@
 """`openvocab models`: what is known of the models, what lies on this disk, and whether it is whole."""
 
-import zipfile
-
 import pytest
+import torch
 
 from openvocab import exit_codes
 from openvocab.checkpoint import hub_cache, notes, zoo
@@ -30,20 +29,19 @@ def call(capsys):
     return run
 
 
-def weights(path, content=b"weights"):
-    """Writes an archive like those of torch."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", content)
+def weights(path, value=0.0):
+    """Writes a small state dict."""
+    torch.save({"layer.weight": torch.full((8, 8), value)}, path)
     return path
 
 
-def in_hub_cache(disk, content, name="model_base.pth"):
+def in_hub_cache(disk, name="model_base.pth"):
     """Lays a file where the Hub's library keeps it: a blob that is called by its SHA-256, and a link to it."""
     root = disk / "hub" / "spaces--hamacojr--CAT-Seg-weights"
     for folder in ("blobs", "refs", f"snapshots/{COMMIT}"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "refs" / "main").write_text(COMMIT)
-    blob = weights(disk / "blob", content)
+    blob = weights(disk / "blob", 1.0)
     blob = blob.rename(root / "blobs" / notes.sha256_of(blob))
     (root / "snapshots" / COMMIT / name).symlink_to(blob)
     return blob
@@ -95,30 +93,44 @@ def test_fetching_says_where_a_file_lies_or_how_to_get_it(call, disk):
 
 
 def test_whole_files_pass_and_say_what_they_were_compared_with(call, disk):
-    in_hub_cache(disk, b"base")
+    in_hub_cache(disk)
     noted = weights(disk / "by_hand" / "demo_e200.ckpt")
     notes.write_note(noted, noted.with_name("demo_e200.ckpt.sha256"))
-    (disk / "by_hand" / "fss_l16.ckpt").write_bytes(b"not an archive")
+    weights(disk / "by_hand" / "fss_l16.ckpt")
     code, out, _ = call("--verify")
     lines = {line.split()[0]: line for line in out.splitlines()}
     assert code == exit_codes.DONE
     assert list(lines) == ["emojiscapes_catseg", "emojiscapes_lseg", "catseg_b", "lseg_l16", "lseg_l16_fss"]
-    assert "the checksums of its parts and the published SHA-256" in lines["catseg_b"]
-    assert "the checksums of its parts and the SHA-256 noted in" in lines["lseg_l16"]
-    assert "nothing: there is no hash" in lines["lseg_l16_fss"]
-    assert notes.sha256_of(noted) in lines["lseg_l16"]
+    assert "1 tensors" in lines["catseg_b"] and "as published" in lines["catseg_b"]
+    assert "as noted in" in lines["lseg_l16"] and notes.sha256_of(noted) in lines["lseg_l16"]
+    assert "no hash to compare with" in lines["lseg_l16_fss"]
 
 
 def test_files_that_are_not_what_they_were_are_named(call, disk):
-    blob = in_hub_cache(disk, b"base")
+    blob = in_hub_cache(disk)
     blob.write_bytes(b"something else")
     noted = weights(disk / "by_hand" / "demo_e200.ckpt")
     notes.write_note(noted, noted.with_name("demo_e200.ckpt.sha256"))
-    weights(noted, b"changed")
-    damaged = weights(disk / "by_hand" / "fss_l16.ckpt", b"0123456789")
-    damaged.write_bytes(damaged.read_bytes().replace(b"0123456789", b"0123456780", 1))
+    weights(noted, 2.0)
+    damaged = weights(disk / "by_hand" / "fss_l16.ckpt", 3.0)
+    three = torch.full((8, 8), 3.0).numpy().tobytes()
+    damaged.write_bytes(damaged.read_bytes().replace(three, three[:-1] + b"\0", 1))
     code, out, err = call("--verify", "catseg_b", "lseg_l16", "lseg_l16_fss", "emojiscapes_catseg", "catseg_l")
     assert code == exit_codes.IN_PART and [line.split()[0] for line in out.splitlines()] == ["emojiscapes_catseg"]
     assert "catseg_l needs model_large.pth, which is not on this disk" in err
     assert "is not what" in err and "has changed: expected sha256" in err and "fss_l16.ckpt is damaged" in err
     assert hub_cache.cached(zoo.find("catseg_b").hub_file) is None, "what the Hub did not publish is removed"
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(256)) * 400, b"<html>"], ids=["empty", "noise", "page"])
+def test_what_cannot_be_weights_is_no_fetched_file(call, disk, content):
+    (disk / "by_hand" / "model_base.pth").write_bytes(content)
+    for option in ("--verify", "--fetch"):
+        code, out, err = call(option, "catseg_b") if option == "--fetch" else call("catseg_b", option)
+        assert code in (exit_codes.IN_PART, exit_codes.NOTHING_DONE) and not out and "model_base.pth" in err
+
+
+def test_a_folder_where_the_file_belongs_is_named(call, disk):
+    (disk / "by_hand" / "model_base.pth").mkdir()
+    code, _, err = call("--fetch", "catseg_b")
+    assert code == exit_codes.NOTHING_DONE and "model_base.pth is a folder, expected the file" in err

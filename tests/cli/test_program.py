@@ -46,6 +46,59 @@ def test_what_cannot_be_is_one_line(call, arguments, expected):
     assert err.startswith("error: ") and expected in err
 
 
+@pytest.mark.parametrize(("command", "option"), [
+    ("segment", "--input"), ("segment", "--output"), ("segment", "--model"), ("segment", "--dtype"),
+    ("segment", "--vocabulary"), ("segment", "--background"), ("train", "--config-file"), ("models", "--fetch"),
+])  # fmt: skip
+def test_a_variable_that_is_not_set_stands_for_nothing(call, command, option):
+    code, _, err = call(command, option, "")
+    assert code == 2 and f"argument {option}: got an empty text" in err
+
+
+def test_ctrl_c_while_packages_are_imported(call, monkeypatch):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program.importlib, "import_module", interrupted)
+    code, out, err = call("train", "--config-file", "catseg_b")
+    assert (code, out, err) == (exit_codes.INTERRUPTED, "", "interrupted\n")
+
+
+def test_help_onto_a_full_disk(repository):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    for arguments in (["--help"], ["segment", "--help"]):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([sys.executable, "-m", "openvocab", *arguments], stdout=full, stderr=subprocess.PIPE,
+                                  text=True, check=False, env=os.environ | {"PYTHONPATH": str(repository)})  # fmt: skip
+        assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
+
+
+def test_settings_that_have_an_argument_of_their_own_are_refused(call, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    arguments = ("--input", str(tmp_path / "a.png"), "--vocabulary", "cat", "--output", str(tmp_path / "out"))
+    for key, option in (("MODEL.WEIGHTS", "--weights"), ("MODEL.DEVICE", "--device")):
+        code, _, err = call("segment", *arguments, "--model", "emojiscapes_catseg", "--opts", key, "x")
+        assert code == 2 and f"got {key}, expected" in err and option in err
+
+
+def test_words_whose_bytes_are_no_text(call, tmp_path):
+    for word in ("sky,\udcff\udcfe", "B\ufffd\ufffdr"):
+        code, _, err = call("segment", "--input", "a.png", "--vocabulary", word)
+        assert code == 2 and "whose bytes are no UTF-8" in err
+
+
+def test_a_word_in_both_lists_leaves_no_folder(call, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    arguments = ("--input", str(tmp_path / "a.png"), "--vocabulary", "sky", "--background", "sky")
+    assert call("segment", *arguments, "--output", str(tmp_path / "out"))[0] == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_model_that_does_not_exist_is_answered_with_the_nearest(call, tmp_path):
     from PIL import Image
 
@@ -76,7 +129,7 @@ def test_version_says_which_installation_answers(call):
     assert code == 0 and out.startswith(f"openvocab {openvocab.__version__} (") and "openvocab)" in out
 
 
-@pytest.mark.parametrize("command", ["segment", "train", "evaluate", "models"])
+@pytest.mark.parametrize("command", ["segment", "train", "evaluate"])
 def test_without_detectron2_every_command_says_what_installs_it(call, command, monkeypatch):
     there = preflight._module_exists
     monkeypatch.setattr(preflight, "_module_exists", lambda module: module != "detectron2" and there(module))

@@ -8,7 +8,7 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-import train_net
+from openvocab.cli import program
 from openvocab.data.checking.folders import check_folder
 from openvocab.data.checking.ready import require_ready
 from openvocab.data.folders import FolderDataset, list_pairs, register_folders
@@ -140,13 +140,13 @@ def test_16_bits(tmp_path, suffix):
 
 
 def readme_example(repository) -> tuple[str, list[list[str]]]:
-    """The config and the three commands of "Your own data" in datasets/README.md, as arguments of train_net.py."""
+    """The config and the three commands of "Your own data" in datasets/README.md, as arguments of the program."""
     section = (repository / "datasets" / "README.md").read_text().split("## Your own data")[1]
     config = section.split("```yaml\n")[1].split("```")[0]
     lines = section.split("```sh\n")[1].split("```")[0].replace("\\\n", " ").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines]
-    assert all(command[:2] == ["python", "train_net.py"] for command in commands)
-    return config, [command[2:] for command in commands]
+    assert [command[:2] for command in commands] == [["openvocab", "train"], *[["openvocab", "evaluate"]] * 2]
+    return config, [command[1:] for command in commands]
 
 
 
@@ -157,15 +157,15 @@ def test_the_example_of_the_readme(tiny, repository, tmp_path, monkeypatch, capf
     monkeypatch.chdir(tmp_path)
     config, (training, evaluation, by_keys) = readme_example(repository)
     (tmp_path / "tiny.yaml").write_text(tiny + TINY_TRAINING)
-    (tmp_path / "birds.yaml").write_text(config.replace("configs/catseg_b.yaml", "tiny.yaml"))
+    (tmp_path / "birds.yaml").write_text(config.replace("_BASE_: catseg_b", "_BASE_: tiny.yaml"))
     for part in ("train", "test"):
         write_folders(tmp_path / "birds" / part)
     (tmp_path / "birds" / "words.txt").write_text(WORDS)
-    on_cpu = {"configs/catseg_b.yaml": "tiny.yaml", "8": "0", "1": "0"}
+    on_cpu = {"catseg_b": "tiny.yaml", "8": "0", "1": "0"}
     for command in (training, evaluation, by_keys):
-        assert train_net.main([on_cpu.get(word, word) for word in command]) == 0
+        assert program.main([on_cpu.get(word, word) for word in command]) == 0
     trained, again = (json.loads((tmp_path / folder / f"{name}_results.json").read_text())
-                      for folder, name in (("output", "birds_test"), ("output/by_keys", "birds")))  # fmt: skip
+                      for folder, name in (("output/birds", "birds_test"), ("output/by_keys", "birds")))  # fmt: skip
     assert trained["samples"] == again["samples"] == 2
     assert [row["name"] for row in trained["classes"]] == ["sky", "grass", "bird"]
     assert [row["seen"] for row in trained["classes"]] == [True] * 3 and again["classes"][0]["seen"] is None

@@ -44,14 +44,14 @@ def picture(name: str, size: str) -> Case:
 
 CASES = (
     # words
-    Case("empty vocabulary", (*IMG, "--vocabulary", ""), 2, "empty vocabulary"),
+    Case("empty vocabulary", (*IMG, "--vocabulary", ""), 2, "--vocabulary: got an empty text"),
     Case("blank vocabulary", (*IMG, "--vocabulary", "  "), 2, "empty vocabulary"),
     Case("blank word", (*IMG, "--vocabulary", "cat,,sofa"), 2, "blank word in entry 2"),
     Case("blank synonym", (*IMG, "--vocabulary", "cat,sofa|"), 2, "blank word in entry 2"),
     Case("a word twice", (*IMG, "--vocabulary", "cat,sofa,Cat"), 2, "'Cat' twice"),
     Case("a synonym twice", (*IMG, "--vocabulary", "couch,sofa|couch"), 2, "'couch' twice"),
     Case("background repeats a word", (*IMG, *CATS, "--background", "wall,couch"), 2, "'couch' in both"),
-    Case("blank background", (*IMG, *CATS, "--background", ""), 2, "empty vocabulary"),
+    Case("blank background", (*IMG, *CATS, "--background", ""), 2, "--background: got an empty text"),
     Case("5,000 words", (*IMG, "--vocabulary-file", "{tmp}/5000.txt"), 0, "> and 4980 more", ("img",)),
     Case("one word", (*IMG, "--vocabulary", "cat"), 0, "> cat 100.0 %", ("img",)),
     Case("a word beyond the context, once for all pictures", (*IMG, "{pictures}/img.png", "--vocabulary",
@@ -91,7 +91,7 @@ CASES = (
     # model and config
     Case("unknown model", (*IMG, *CATS, "--model", "catseg_xxl"), 2, "expected one of emojiscapes_catseg", model=False),
     Case("model and config", (*IMG, *CATS, "--model", "catseg_b"), 2, "--model and --config-file"),
-    Case("missing config", (*IMG, *CATS, "--config-file", "absent.yaml"), 2, "no such file: absent.yaml", model=False),
+    Case("missing config", (*IMG, *CATS, "--config-file", "absent.yaml"), 2, "got 'absent.yaml'", model=False),
     Case("config without weights", (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml"), 2, "MODEL.WEIGHTS is empty",
          model=False),
     Case("missing weights", (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml", "--weights", "{tmp}/absent.pth"), 2,

@@ -55,7 +55,7 @@ def run(demo, capsys, tiny):
 
 @pytest.fixture
 def without_model(demo, monkeypatch, run):
-    monkeypatch.setattr(demo, "_segmenter", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("openvocab.cli.segment._segmenter", lambda *_: pytest.fail("the model was loaded"))
     return run
 
 
@@ -132,7 +132,7 @@ def test_interrupted(demo, run, source, tmp_path, monkeypatch):
         size = picture.shape[:2]
         return Result(np.ascontiguousarray(picture), np.zeros(size, np.int32), np.ones(size, np.float32), ["cat"])
 
-    monkeypatch.setattr(demo, "_segmenter", lambda *_: segment)
+    monkeypatch.setattr("openvocab.cli.segment._segmenter", lambda *_: segment)
     code, _, err = run("--video-input", source, "--output", tmp_path / "out.mp4")
     assert (code, err) == (130, "interrupted, 3 of 8 frames done, nothing written\n")
     assert os.listdir(tmp_path) == ["in.mp4"]

@@ -110,7 +110,7 @@ def test_devices():
 def test_the_command_line_refuses_before_it_starts_anything(tmp_path, monkeypatch, capfd):
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    assert train_net.main(["--config-file", "nowhere.yaml", "--num-gpus", "0", "--num-processes", "2"]) == 2
+    assert train_net.main(["--config-file", "catseg_b", "--num-gpus", "0", "--num-processes", "2"]) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert line == "error: --num-processes: got 2, but torchrun has started 4 processes on this machine; leave it out"
 

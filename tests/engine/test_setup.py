@@ -68,3 +68,37 @@ def test_a_second_job_logs_once_and_into_its_own_folder(write, tmp_path, capfd):
     assert capfd.readouterr().out.count("the second command") == 1
     assert "the second command" in (tmp_path / "second" / "log.txt").read_text()
     assert "the second command" not in (tmp_path / "first" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(("key", "value", "expected"), [
+    ("SOLVER.MAX_ITER", "0", "at least 1"), ("SOLVER.MAX_ITER", "-3", "at least 1"),
+    ("SOLVER.IMS_PER_BATCH", "0", "at least 1"), ("SOLVER.BASE_LR", "0.0", "above 0"),
+    ("SOLVER.LR_SCHEDULER_NAME", "Foo", "one of WarmupMultiStepLR"), ("SOLVER.OPTIMIZER", "Adam", "one of AdamW, SGD"),
+    ("INPUT.CROP.SIZE", "(0, 64)", "above 0"), ("INPUT.MIN_SIZE_TEST", "-5", "at least 0"),
+    ("DATALOADER.NUM_WORKERS", "-1", "at least 0"), ("TEST.SLIDING_WINDOW.SIZE", "0", "at least 1"),
+])  # fmt: skip
+def test_values_that_no_job_can_have(key, value, expected):
+    with pytest.raises(ValueError, match=rf"{key}: got .*, expected {expected}"):
+        build_cfg("catseg_b", [key, value])
+
+
+@pytest.mark.parametrize("base", ["catseg_b", "catseg_b.yaml", "configs/catseg_b.yaml", "emojiscapes/catseg"])
+def test_a_base_by_its_name_in_the_package(write, base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = build_cfg(write(f"_BASE_: {base}\nSOLVER: {{MAX_ITER: 3}}\n", "mine.yaml"))
+    assert cfg.MODEL.META_ARCHITECTURE == "CATSeg" and cfg.SOLVER.MAX_ITER == 3
+    assert cfg.MODEL.CLIP.NAME == build_cfg(base).MODEL.CLIP.NAME
+
+
+def test_a_base_that_does_not_exist(write):
+    with pytest.raises(ValueError, match="_BASE_: there is no .*nobody.yaml, expected a file, or the name of a config"):
+        build_cfg(write("_BASE_: nobody.yaml\n"))
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    (["OUTPUT_DIR", "x", "--resume"], "got --resume among KEY VALUE pairs, expected options in front of them"),
+    (["SOLVER.MAX_ITER=2"], "expected KEY VALUE pairs, such as SOLVER.MAX_ITER 2"),
+])  # fmt: skip
+def test_what_is_no_pair_is_said(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        build_cfg("catseg_b", overrides)

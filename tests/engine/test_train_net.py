@@ -12,7 +12,7 @@ from toy_method import toy_cfg, toy_overrides
 
 import train_net
 from openvocab.engine.errors import raised_by_us, report_user_errors
-from openvocab.engine.launcher import count_processes
+from openvocab.engine.launcher import check_meeting, count_processes
 from openvocab.engine.trainer import Trainer, scale_to_processes
 from openvocab.evaluation.words import train_with_words_of
 from openvocab.vocab.vocabulary import Vocabulary
@@ -74,7 +74,7 @@ def test_missing_config_file(capfd):
     assert train_net.main(["--config-file", "nowhere.yaml", "--num-gpus", "0"]) == 2
     assert "nowhere.yaml" in capfd.readouterr().err
     assert train_net.main(["--num-gpus", "0"]) == 2
-    assert "config_file: got nothing" in capfd.readouterr().err
+    assert "config: expected a file or one of catseg_b" in capfd.readouterr().err
 
 
 def test_train_then_evaluate_only(config, toys, tmp_path, capfd):
@@ -164,6 +164,18 @@ def test_mixed_precision_on_a_cpu(toys, tmp_path):
     trainer.train()
     assert trainer.model.head.weight.dtype == torch.float32
     assert not torch.equal(before, trainer.model.head.weight)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((2, 5, "tcp://10.0.0.1:29500"), "--machine-rank: got 5, expected 0..1"),
+    ((2, 0, None), "--dist-url: got none, expected the address of machine 0"),
+    ((2, 0, "nonsense"), "--dist-url: got 'nonsense', expected tcp://HOST:PORT"),
+])  # fmt: skip
+def test_machines_that_cannot_meet(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        check_meeting(*arguments)
+    check_meeting(2, 1, "tcp://10.0.0.1:29500")
+    check_meeting(1, 0, "auto")
 
 
 def test_as_a_process_no_library_warns(repository):
