@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -180,11 +181,19 @@ def _original_keys(meta_architecture: str) -> Mapping[str, Successor]:
 
 
 def _apply_overrides(cfg: CfgNode, pairs: Mapping[str, str]) -> None:
+    known = dict(dotted_keys(cfg))
     for key, value in pairs.items():
+        present = known[key]
+        if isinstance(present, Mapping):
+            raise ValueError(f"overrides: {key} cannot take {value!r}: it is a section, expected one of its keys "
+                             f"({', '.join(present)})")
+        if isinstance(present, float) and re.fullmatch(r"[+-]?\d+", str(value)):
+            value = f"{value}.0"  # yacs takes no integer for a float
         try:
             cfg.merge_from_list([key, value])
-        except (ValueError, AttributeError) as error:  # yacs: AttributeError where a whole section gets a value
-            raise ValueError(f"overrides: {key} cannot take {value!r}: {error}") from error
+        except ValueError as error:
+            hint = f"; of one name write \"('{value}',)\"" if isinstance(present, tuple | list) else ""
+            raise ValueError(f"overrides: {key} cannot take {value!r}: {error}{hint}") from error
 
 
 def _reset_unread_keys(cfg: CfgNode, path: Path) -> None:

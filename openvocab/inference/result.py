@@ -294,6 +294,8 @@ def prepare_folder(folder: str | os.PathLike) -> Path:
         ValueError: it cannot be made or written to.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise ValueError(f"output: {folder} is a file, expected a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -46,9 +46,18 @@ def test_overrides_may_choose_the_method(write):
     assert cfg.MODEL.META_ARCHITECTURE == "CATSeg"
 
 
-def test_a_section_takes_no_value(write):
-    with pytest.raises(ValueError, match="SOLVER"):
-        build_cfg(write("MODEL:\n  META_ARCHITECTURE: CATSeg\n"), ["SOLVER", "1"])
+@pytest.mark.parametrize(("key", "value", "message"), [
+    ("SOLVER", "1", r"SOLVER cannot take '1': it is a section, expected one of its keys \(.*BASE_LR"),
+    ("DATASETS.TEST", "birds", r"of one name write \"\('birds',\)\""),
+    ("SOLVER.MAX_ITER", "many", "MAX_ITER cannot take 'many'"),
+])  # fmt: skip
+def test_what_a_key_cannot_take(key, value, message):
+    with pytest.raises(ValueError, match=message):
+        build_cfg("catseg_b", [key, value])
+
+
+def test_a_float_takes_an_integer():
+    assert build_cfg("catseg_b", ["SOLVER.BASE_LR", "1"]).SOLVER.BASE_LR == 1.0
 
 
 def test_unsafe_yaml_is_not_run(write):

@@ -183,4 +183,4 @@ def test_as_a_process_no_library_warns(repository):
     command = [sys.executable, str(repository / "train_net.py"), "--help"]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(repository)}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "--num-processes" in done.stdout
+    assert "--num-processes" in done.stdout and "usage: train_net.py " in done.stdout
