@@ -261,7 +261,7 @@ def test_ours_is_replaced_and_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("name,message", [
     ("out.avi", r"ends in \.mp4"), ("out", r"ends in \.mp4"), ("folder.mp4", "expected nothing or"),
-    ("file/out.mp4", "cannot write to the folder"), ("in.mp4", "another file than the video that is read"),
+    ("file/out.mp4", "is a file, expected a folder"), ("in.mp4", "another file than the video that is read"),
 ])
 def test_targets_that_are_refused_before_any_work(tmp_path, name, message):
     (tmp_path / "folder.mp4").mkdir()
