@@ -110,7 +110,7 @@ CASES = (
     # output
     Case("output below a file", (*IMG, *CATS, "--output", "{pictures}/img.jpg/sub"), 2,
          "cannot write to the folder {pictures}/img.jpg/sub"),
-    Case("output is a file", (*IMG, *CATS, "--output", "{pictures}/img.jpg"), 2, "img.jpg is a file, expected a folder"),
+    Case("output is a file", (*IMG, *CATS, "--output", "{pictures}/img.jpg"), 2, "is a file, expected a folder"),
     Case("output without permission", (*IMG, *CATS, "--output", "/proc/masks"), 2, "cannot write to the folder /proc"),
 )
 
