@@ -131,6 +131,8 @@ def _run_video(args: argparse.Namespace) -> int:
 def _segmenter(
     args: argparse.Namespace, vocabulary: "Vocabulary", background: "Vocabulary | tuple", single: bool
 ) -> "Segmenter":
+    # `loading` brings torch and Detectron2 along: before the network is asked, so that only its answer is waited for.
+    from openvocab.inference import loading  # noqa: F401
     from openvocab.inference.segmenter import Segmenter
     from openvocab.vocab.background import combine
 
