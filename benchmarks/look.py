@@ -7,15 +7,12 @@ the small models their own. Exit code 1 where a share is above its bound.
 """
 
 import argparse
-import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measuring import environment
+from measuring import environment, seconds_of
 from tables import csv_text, write_table
 
 from openvocab import Segmenter
@@ -24,7 +21,6 @@ from openvocab.testing import golden_image
 
 BOUNDS = {"catseg_b": 0.3, "lseg_l16": 0.15, "emojiscapes_catseg": None, "emojiscapes_lseg": None}
 WORDS = ["dog", "house", "tree", "grass", "sky", "car", "boat"]
-ROUNDS = 5
 
 
 def segmenter_of(name: str) -> Segmenter:
@@ -37,7 +33,7 @@ def segmenter_of(name: str) -> Segmenter:
 
 
 def measure(name: str) -> dict[str, object]:
-    """Times whole calls and questions in turn.
+    """Times whole calls and questions.
 
     Args:
         name: of the model.
@@ -47,18 +43,11 @@ def measure(name: str) -> dict[str, object]:
     """
     segmenter, picture = segmenter_of(name), golden_image(480, 640, 0).permute(1, 2, 0).contiguous().numpy()
     seen = segmenter.look(picture)
-    segmenter(picture, WORDS), seen(WORDS)
-    pairs = [(_seconds(lambda: segmenter(picture, WORDS)), _seconds(lambda: seen(WORDS))) for _ in range(ROUNDS)]
-    whole, question = (statistics.median(column) for column in zip(*pairs))
+    whole = seconds_of(lambda: segmenter(picture, WORDS), "cpu")
+    question = seconds_of(lambda: seen(WORDS), "cpu")
     return {"model": name, "words": len(WORDS), "whole [s]": f"{whole:.3f}", "question [s]": f"{question:.3f}",
             "share": f"{question / whole:.3f}", "bound": BOUNDS[name] or "",
             "held [MB]": f"{seen.nbytes / 1e6:.1f}"}  # fmt: skip
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Where the configs and shipped weights lie, in a checkout and in an installed wheel."""
+"""Where the configs and shipped weights lie, in a checkout and in an installed wheel, and where the datasets."""
 
 import os
 from pathlib import Path
@@ -29,13 +29,30 @@ def config_path(name: str | Path) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    root = config_root()
-    plain = str(name).removesuffix(".yaml").removeprefix("./").removeprefix("configs/")
+    found = packaged_config(name)
+    if found is not None:
+        return found
     names = config_names()
-    if plain in names:
-        return root / f"{plain}.yaml"
-    known = ", ".join(names) or f"none (no configs in {root})"
-    raise ValueError(f"config: expected a file or one of {known}, got {str(name)!r}{did_you_mean(plain, names, 3)}")
+    known = ", ".join(names) or f"none (no configs in {config_root()})"
+    hint = did_you_mean(_plain(name), names, 3)
+    raise ValueError(f"config: expected a file or one of {known}, got {str(name)!r}{hint}")
+
+
+def packaged_config(name: str | Path) -> Path | None:
+    """Finds a config that comes with the package, by its name alone.
+
+    Args:
+        name: as for `config_path`.
+
+    Returns:
+        Path of an existing file, or None.
+    """
+    plain = _plain(name)
+    return config_root() / f"{plain}.yaml" if plain in config_names() else None
+
+
+def _plain(name: str | Path) -> str:
+    return str(name).removesuffix(".yaml").removeprefix("./").removeprefix("configs/")
 
 
 def config_names() -> list[str]:
@@ -78,3 +95,15 @@ def weights_path(weights: str | Path) -> Path:
         return weights_root() / weights
     known = ", ".join(names) or f"none, in {weights_root()}"
     raise ValueError(f"weights: no such file: {path}; with the package come {known}")
+
+
+def dataset_root(root: str | Path | None = None) -> Path:
+    """Returns the folder that all datasets lie below.
+
+    Args:
+        root: default: the environment variable DETECTRON2_DATASETS, else "datasets" (Detectron2's rule).
+
+    Returns:
+        The folder, which need not exist.
+    """
+    return Path(os.path.expanduser(root if root is not None else os.environ.get("DETECTRON2_DATASETS", "datasets")))

@@ -77,3 +77,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: the file cannot be written.
     """
     replace_atomically(path, lambda file: file.write(content))
+
+
+def existing_part(folder: Path) -> Path:
+    """Gives a folder, or where it is not made yet the nearest one above it that is there: whose disk it will take.
+
+    Args:
+        folder: need not exist.
+    """
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))

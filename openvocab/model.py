@@ -242,22 +242,22 @@ class OpenVocabularyModel(nn.Module):
         sizes = [(item["height"], item["width"]) for item in batched_inputs] if seen else [
             (item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
             for item, image in zip(batched_inputs, images)]
+        questions = list(zip(seen, sizes, vocabularies))
         if outputs == {"labels"}:
-            found = self._labels(seen or images, sizes, vocabularies, bool(seen))
+            found = ([self.seen_labels(*question) for question in questions] if seen
+                     else self._labels(images, sizes, vocabularies))
             return [_labelled(*pair) for pair in zip(found, vocabularies, strict=True)]
-        if seen:
-            maps = [resize(self.seen_maps(*given)[None], given[1])[0] for given in zip(seen, sizes, vocabularies)]
-        else:
-            maps = self._probabilities(images, sizes, vocabularies)
+        maps = ([resize(self.seen_maps(*question)[None], question[1])[0] for question in questions] if seen
+                else self._probabilities(images, sizes, vocabularies))
         return [{"sem_seg": best_per_class(part, vocabulary.channel_to_class, len(vocabulary.names))}
                 for part, vocabulary in zip(maps, vocabularies, strict=True)]
 
-    def _labels(self, given: Sequence, sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
-                are_seen: bool) -> list[tuple[Tensor, Tensor]]:
+    def _labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
+                vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
         if self.augmentation is None:  # image by image, so that only what was seen of one exists
-            return [self.seen_labels(own if are_seen else self.see(own), *rest)
-                    for own, *rest in zip(given, sizes, vocabularies, strict=True)]
-        maps = self._probabilities(given, sizes, vocabularies)
+            return [self.seen_labels(self.see(image), *rest)
+                    for image, *rest in zip(images, sizes, vocabularies, strict=True)]
+        maps = self._probabilities(images, sizes, vocabularies)
         return [best_channel(part, size) for part, size in zip(maps, sizes, strict=True)]
 
     def _probabilities(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],

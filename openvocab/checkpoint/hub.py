@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from openvocab.checkpoint.hub_cache import HubFile, cache_root, remove, sha256_in_cache, sha256_or_none
 from openvocab.checkpoint.hub_errors import DownloadError, explained
 from openvocab.checkpoint.notes import sha256_of
+from openvocab.files import existing_part
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -197,7 +198,7 @@ class _Told(logging.Handler):
 
 def _require_space(file: HubFile, folder: Path, size: int | None) -> None:
     """The library only warns of a disk that is too small, and fails when it is full."""
-    place = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    place = existing_part(folder)
     free = shutil.disk_usage(place).free
     if size is not None and size > free:
         raise DownloadError(

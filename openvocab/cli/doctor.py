@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 import openvocab
 from openvocab import exit_codes, preflight
-from openvocab.cli.running import Parser
-from openvocab.console import message_of, report, say, shown
+from openvocab.assets import dataset_root
+from openvocab.cli.running import Parser, run
+from openvocab.console import message_of, say, shown
+from openvocab.files import existing_part
 
 OK, NOTE, WRONG = "ok", "note", "WRONG"
 VARIABLES = (
@@ -43,9 +45,8 @@ class Finding(NamedTuple):
 
 def build_parser() -> argparse.ArgumentParser:
     """Describes the options."""
-    return Parser("openvocab doctor", description="Looks over this installation: versions, devices, kernels, "
-                  "precisions, caches, weights; and tries the small model. Says how to mend what is wrong.",
-                  epilog=exit_codes.TABLE, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    return Parser("openvocab doctor", "Looks over this installation: versions, devices, kernels, precisions, caches, "
+                  "weights; and tries the small model. Says how to mend what is wrong.")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,18 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code, see `openvocab.exit_codes`.
     """
-    try:
+    def work() -> int:
         build_parser().parse_args(arguments)
-    except ValueError as error:
-        report(error)
-        return exit_codes.NOTHING_DONE
-    wrong = 0
-    for part in PARTS:
-        for finding in _guarded(part):
-            wrong += finding.mark == WRONG
-            say(f"{finding.mark:6}{finding.topic:14}{shown(finding.text)}")
-    say(f"\n{wrong} {'thing is' if wrong == 1 else 'things are'} wrong" if wrong else "\nnothing is wrong")
-    return exit_codes.IN_PART if wrong else exit_codes.DONE
+        wrong = 0
+        for part in PARTS:
+            for finding in _guarded(part):
+                wrong += finding.mark == WRONG
+                say(f"{finding.mark:6}{finding.topic:14}{shown(finding.text)}")
+        say(f"\n{wrong} {'thing is' if wrong == 1 else 'things are'} wrong" if wrong else "\nnothing is wrong")
+        return exit_codes.IN_PART if wrong else exit_codes.DONE
+
+    return run(work)
 
 
 def _guarded(part: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -141,7 +141,7 @@ def caches() -> Iterator[Finding]:
     else:
         yield Finding(NOTE, "own files", f"{hand} cannot be written: hashes of files without a published one are not "
                       "noted; OPENVOCAB_CACHE names another folder")  # fmt: skip
-    there = _existing(hub)
+    there = existing_part(hub)
     if not _writable(hub):
         yield Finding(WRONG, "hub cache", f"{hub}: {there} cannot be written, so nothing can be fetched: "
                       "export HF_HOME=/a/folder/that/can")  # fmt: skip
@@ -155,12 +155,8 @@ def caches() -> Iterator[Finding]:
         yield Finding(OK, "hub cache", f"{hub}, {room}")
 
 
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.exists(path))
-
-
 def _writable(folder: Path) -> bool:
-    there = _existing(folder)
+    there = existing_part(folder)
     return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
@@ -189,7 +185,7 @@ def surroundings() -> Iterator[Finding]:
     """Looks at the variables that change what happens, and at the datasets."""
     found = [f"{name}={os.environ[name]}" for name in VARIABLES if os.environ.get(name)]
     yield Finding(NOTE if found else OK, "environment", ", ".join(found) or "no variable that changes anything")
-    root = Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets")))  # Detectron2's rule
+    root = dataset_root()
     if not root.is_dir():
         yield Finding(NOTE, "datasets", f"{root.absolute()} is no folder; benchmarks need "
                       "DETECTRON2_DATASETS to name one; folders of your own do not")  # fmt: skip

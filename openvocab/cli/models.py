@@ -14,9 +14,8 @@ from openvocab.console import report, say, shown
 
 def build_parser() -> argparse.ArgumentParser:
     """Describes the options."""
-    parser = Parser("openvocab models", description="Lists the models that have a name; of those that are named, all "
-                    "that is known, and how to get their weights.", epilog=exit_codes.TABLE,
-                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = Parser("openvocab models", "Lists the models that have a name; of those that are named, all that is "
+                    "known, and how to get their weights.")  # fmt: skip
     parser.add_argument("names", nargs="*", metavar="NAME", help="of a model (default: all)")
     work = parser.add_mutually_exclusive_group()
     work.add_argument("--fetch", nargs="+", default=[], metavar="NAME", help="puts the weights on this disk")
@@ -43,13 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fetch(chosen)
         if args.verify:
             return _verify(chosen)
-        _list(chosen)
+        show(chosen)
         return exit_codes.DONE
 
     return run(work)
 
 
-def _list(chosen: Sequence[ZooModel]) -> None:
+def show(chosen: Sequence[ZooModel] = ()) -> None:
+    """Prints what is known of models.
+
+    Args:
+        chosen: all of each; none of them: a line for every one that has a name.
+    """
     for model in chosen or zoo.models():
         say(card_of(model) if chosen else line_of(model))
     if not chosen:
@@ -58,11 +62,13 @@ def _list(chosen: Sequence[ZooModel]) -> None:
 
 
 def _fetch(chosen: Sequence[ZooModel]) -> int:
+    from openvocab.clip.weights import read_state
+
     done = 0
     for model in chosen:
         try:
             path = zoo.weights_file(model)
-            verified(model)  # a file that lies there already need not be one of weights
+            read_state(path)  # a file that lies there already need not be one of weights
             say(f"{model.name:20} {shown(path)}")
             done += 1
         except (zoo.DownloadError, ValueError, OSError) as error:

@@ -9,7 +9,8 @@ from typing import Any
 
 import openvocab
 from openvocab import exit_codes, preflight
-from openvocab.console import OutputClosedError, did_you_mean, escape_what_cannot_be_shown, report, say
+from openvocab.cli.running import run
+from openvocab.console import did_you_mean, escape_what_cannot_be_shown, report, say
 
 COMMANDS = {
     "segment": "pictures or a video and words in, a mask per word out",
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     version = f"openvocab {openvocab.__version__} ({Path(openvocab.__file__).parent})"
     told = {"--version": version} | dict.fromkeys(HELP, help_text())
     if command in told:
-        return _tell(told[command])
+        return run(lambda: _tell(told[command]))
     if command not in COMMANDS:
         got = f"got {command!r}{did_you_mean(command, COMMANDS)}" if command else "got none"
         report(f"command: {got}, expected one of {', '.join(COMMANDS)} (see openvocab --help)")
@@ -74,11 +75,7 @@ def _run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
 
 
 def _tell(text: str) -> int:
-    try:
-        say(text)
-    except OutputClosedError as error:
-        report(error)
-        return exit_codes.NOTHING_DONE
+    say(text)
     return exit_codes.DONE
 
 

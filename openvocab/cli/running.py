@@ -3,14 +3,26 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Any
 
 from openvocab import exit_codes
 from openvocab.console import OutputClosedError, did_you_mean, report, say
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong option in one line, like every other error, with the did_you_mean ones that exist."""
+    """Reports a wrong option in one line, like every other error, with the nearest one that exists.
+
+    Args:
+        program: how it was called.
+        description: what it does, one line.
+        examples: shown below the options, in front of the exit codes.
+        options: of argparse.
+    """
+
+    def __init__(self, program: str, description: str, examples: str = "", **options: Any) -> None:
+        epilog = "\n\n".join(filter(None, (examples, exit_codes.TABLE)))
+        super().__init__(program, description=description, epilog=epilog,
+                         formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
                    ) -> argparse.Namespace:

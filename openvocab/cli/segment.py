@@ -45,7 +45,9 @@ def main(
     def work() -> int:
         args = build_parser(program, pictures).parse_args(arguments)
         if args.list_models:
-            _list_models()
+            from openvocab.cli.models import show
+
+            show()
             return exit_codes.DONE
         return _run(args) if args.video_input is None and args.webcam is None else _run_video(args)
 
@@ -163,11 +165,3 @@ def _areas_line(result: "Result") -> str:
     if result.none_area.pixels:
         parts.append(f"(none of these) {100 * result.none_area.share:.1f} %")
     return ", ".join(parts)
-
-
-def _list_models() -> None:
-    from openvocab.checkpoint import zoo
-    from openvocab.cli.models import line_of
-
-    for model in zoo.models():
-        say(line_of(model))

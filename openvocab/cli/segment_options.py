@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from openvocab import exit_codes
 from openvocab.assets import config_path
 from openvocab.cli.running import Parser
 
@@ -49,9 +48,8 @@ def build_parser(program: str = "openvocab segment", pictures: Path | None = Non
     """
     default = f" (default: {pictures.parent.name}/{pictures.name})" if pictures else ""
     drawn = ", of its own pictures the small one that ships" if pictures else ""
-    epilog = f"{EXAMPLES.format(program=program)}\n\n{exit_codes.TABLE}"
-    parser = Parser(program, description="Pictures or a video and words in, a mask per word out.", allow_abbrev=False,
-                    epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = Parser(program, "Pictures or a video and words in, a mask per word out.", EXAMPLES.format(program=program),
+                    allow_abbrev=False)  # fmt: skip
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--input", nargs="+", metavar="PATH", help=f"files, folders or patterns{default}")
     source.add_argument("--video-input", metavar="FILE", help="a video; shown in a window where no --output is given")

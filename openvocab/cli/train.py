@@ -11,7 +11,6 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
-from openvocab import exit_codes
 from openvocab.assets import config_path, weights_path
 from openvocab.checkpoint.load import load_weights
 from openvocab.cli.running import Parser
@@ -62,8 +61,7 @@ def build_parser(program: str = "openvocab train", evaluate: bool = False) -> ar
         "--num-processes", type=int, default=0, help="CPU processes on this machine, with --num-gpus 0 (default 1)"
     )
     description = "Evaluates a checkpoint (MODEL.WEIGHTS)." if evaluate else "Trains a config, and evaluates it."
-    parser = Parser(program, description=description, epilog=f"{ABOUT}\n\n{exit_codes.TABLE}", parents=[detectron2],
-                    add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = Parser(program, description, ABOUT, parents=[detectron2], add_help=False)
     # Not given is None here: torchrun and SLURM decide themselves, and contradict what is given.
     parser.set_defaults(config_file=None, num_gpus=None, num_machines=None, machine_rank=None, dist_url=None)
     if evaluate:

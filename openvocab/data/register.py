@@ -6,10 +6,11 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from openvocab.assets import dataset_root
 from openvocab.data.catalog import CATALOG, DatasetEntry
 from openvocab.data.emojiscapes.register import register_emojiscapes
 from openvocab.data.few_shot import OTHERS, classes_of
-from openvocab.data.samples import dataset_root, list_samples
+from openvocab.data.samples import list_samples
 from openvocab.vocab.vocabulary import Vocabulary, builtin_colors
 
 logger = logging.getLogger(__name__)

@@ -9,18 +9,6 @@ from openvocab.data.few_shot import LABEL_VALUES, list_episodes
 from openvocab.vocab.vocabulary import Vocabulary
 
 
-def dataset_root(root: str | Path | None = None) -> Path:
-    """Returns the folder that all datasets lie below.
-
-    Args:
-        root: default: the environment variable DETECTRON2_DATASETS, else "datasets" (Detectron2's rule).
-
-    Returns:
-        The folder, which need not exist.
-    """
-    return Path(os.path.expanduser(root if root is not None else os.environ.get("DETECTRON2_DATASETS", "datasets")))
-
-
 def list_samples(entry: DatasetEntry, root: Path) -> list[dict[str, Any]]:
     """Lists the samples of a dataset, in the order of their names, or its episodes.
 

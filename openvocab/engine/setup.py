@@ -15,7 +15,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling import build_model as build_registered_model
 from torch import nn
 
-from openvocab.assets import config_names, config_path
+from openvocab.assets import config_names, config_path, packaged_config
 from openvocab.checkpoint.complete import require_complete
 from openvocab.config import add_openvocab_config
 from openvocab.config_keys import Successor, dotted_keys, refuse_foreign_keys, refuse_unknown_keys, unread_keys
@@ -43,7 +43,7 @@ def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode
     Example:
         >>> cfg = build_cfg("catseg_b", ["MODEL.DEVICE", "cpu"])
     """
-    path = _find_config(config_file)
+    path = config_path(config_file)
     loaded = _load_yaml(path)
     _check_pairs(overrides)
     pairs = dict(zip(overrides[0::2], overrides[1::2], strict=True))
@@ -103,7 +103,7 @@ def import_method(meta_architecture: str) -> None:
 
 
 class _Packaged(CfgNode):
-    """Reads `_BASE_` as a path, beside the file or from the current folder, or as a name in the package."""
+    """Reads `_BASE_` as a path, relative to the file, or as the name of a config of the package."""
 
     @classmethod
     def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> Any:
@@ -116,20 +116,11 @@ def _base_config(filename: str) -> Path:
     """Finds a base config by the end of a path that does not exist: fvcore puts the folder of the file in front."""
     parts = Path(filename).parts
     for start in range(len(parts)):
-        name = "/".join(parts[start:]).removesuffix(".yaml").removeprefix("configs/")
-        if name in config_names():
-            return config_path(name)
+        found = packaged_config("/".join(parts[start:]))
+        if found is not None:
+            return found
     raise ValueError(f"_BASE_: there is no {filename}, expected a file, or the name of a config of the package, one of "
                      f"{', '.join(config_names())}")
-
-
-def _find_config(config_file: str | Path) -> Path:
-    if not str(config_file):
-        raise ValueError("config_file: got nothing, expected a path or a name such as 'catseg_b'")
-    path = Path(config_file)
-    if path.is_file():
-        return path
-    return config_path(str(config_file))
 
 
 def _check_pairs(overrides: Sequence[str]) -> None:

@@ -210,8 +210,7 @@ class Segmenter:
             ValueError: as in the call; also if T x h x w floats do not fit into memory.
         """
         _, asked = self._asked(words, synonyms=synonyms)
-        mains = tuple(entry[0] for entry in asked.entries)
-        asked = replace(asked, names=mains, channel_to_class=None)  # every word, also of those that share a class
+        asked = _word_by_word(asked)
         pixels, given = self._given(image)
         height, width = pixels.shape[:2]
         count = len(asked)
@@ -242,13 +241,13 @@ class Segmenter:
         one = self._asked([word], synonyms=synonyms)[0]
         rest = self._asked(among, synonyms=synonyms)[0] if len(among) else one
         if one.entries[0] not in rest.entries:
-            rest = self._asked([word, *("|".join(entry) for entry in rest.entries)], synonyms=synonyms)[0]
+            rest = self._asked(rest, one, synonyms)[1]  # under the rule of the others
         seen = image if isinstance(image, Look) else self.look(image)
         pixels, given = self._given(seen)
         size = pixels.shape[:2]
         with self._running():
             cosine = self.model.similarity(given["seen"], size, one)[0].float()
-        answer = self._answer(given, replace(rest, channel_to_class=None), *size)[rest.entries.index(one.entries[0])]
+        answer = self._answer(given, _word_by_word(rest), *size)[rest.entries.index(one.entries[0])]
         return Heatmap(cosine.cpu().numpy(), resize(answer[None, None], size)[0, 0].cpu().numpy())
 
     def pixel_embeddings(self, image: ImageLike, resolution: str = "half") -> np.ndarray:
@@ -361,3 +360,8 @@ class Segmenter:
             if self.dtype != "float32":
                 stack.enter_context(torch.autocast(self.device.type, dtype=getattr(torch, self.dtype)))
             yield
+
+
+def _word_by_word(vocabulary: Vocabulary) -> Vocabulary:
+    """Makes every entry a class of its own, also those that share one."""
+    return replace(vocabulary, names=tuple(entry[0] for entry in vocabulary.entries), channel_to_class=None)

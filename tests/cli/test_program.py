@@ -13,17 +13,6 @@ from openvocab.cli import program
 COMMANDS = ("segment", "train", "evaluate", "models", "doctor")
 
 
-@pytest.fixture
-def call(capsys):
-    """Runs the program; its exit code, standard output and standard error."""
-
-    def run(*arguments):
-        code = program.main(arguments)
-        return code, *capsys.readouterr()
-
-    return run
-
-
 @pytest.mark.parametrize(("arguments", "expected"), [
     ((), "command: got none, expected one of segment, train, evaluate, models, doctor"),
     (("segmnet", "--input", "a.jpg"), "command: got 'segmnet', did you mean segment?"),

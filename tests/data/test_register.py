@@ -6,10 +6,11 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
+from openvocab.assets import dataset_root
 from openvocab.data.catalog import CATALOG, DatasetEntry, benchmarks, find_entries
 from openvocab.data.loader import dataset_dicts
 from openvocab.data.register import register_all
-from openvocab.data.samples import dataset_root, list_samples
+from openvocab.data.samples import list_samples
 from openvocab.vocab.vocabulary import Vocabulary
 
 ENTRY = DatasetEntry("toy_entry", "images", "labels", "pascal_voc_20", label_suffix=".tif")

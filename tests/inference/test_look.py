@@ -7,6 +7,7 @@ import torch
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.inference.segmenter import Segmenter
 from openvocab.testing import TINY_CATSEG, TINY_LSEG
+from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.windows import resize
 
 WORDS = ["cat", "sofa|couch", "wall", "sky", "dog"]
@@ -59,6 +60,17 @@ def test_heatmaps_are_the_cosine_before_and_the_probability_after(segmenter, ima
     assert heat.cosine.dtype == np.float32 and np.abs(heat.cosine).max() <= 1 + 1e-5 and heat.cosine.std() > 0
     added = seen.heatmap("tree", WORDS)  # a word that is not among the others joins them
     assert np.allclose(added.probability, seen.probabilities(["tree", *WORDS])[0], atol=1e-6)
+
+
+def test_words_of_one_class_are_weighed_one_by_one_under_their_own_rule(tmp_path, image):
+    segmenter = build(TINY_LSEG, tmp_path)
+    entries = (("cat", "kitten"), ("sky",), ("cloud",))
+    many = Vocabulary(entries=entries, names=("cat", "sky"), channel_to_class=(0, 1, 1),
+                      synonyms="first")  # fmt: skip
+    alone = ["cat", "sky", "cloud"]
+    assert np.allclose(segmenter.heatmap(image, "cloud", many).probability, segmenter.probabilities(image, alone)[2])
+    added = segmenter.heatmap(image, "dog", many).probability
+    assert np.allclose(added, segmenter.probabilities(image, [*alone, "dog"])[3], atol=1e-6)
 
 
 def test_lsegs_cosine_is_that_of_its_embeddings(tmp_path, image):

@@ -4,11 +4,11 @@ import argparse
 import logging
 from collections.abc import Sequence
 
+from openvocab.assets import dataset_root
 from openvocab.data.catalog import benchmarks, find_entries
 from openvocab.data.checking.full import check_fully
 from openvocab.data.checking.quick import check_quickly
 from openvocab.data.preparation.plans import add_common_options
-from openvocab.data.samples import dataset_root
 
 
 def run_check(description: str, arguments: Sequence[str] | None = None) -> int:

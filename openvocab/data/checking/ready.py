@@ -6,10 +6,10 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from openvocab.assets import dataset_root
 from openvocab.data.catalog import CATALOG
 from openvocab.data.checking.folders import check_folder
 from openvocab.data.checking.quick import check_quickly
-from openvocab.data.samples import dataset_root
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from openvocab.assets import dataset_root
 from openvocab.data.catalog import DatasetEntry, find_entries
 from openvocab.data.preparation import ade20k, coco_20i, coco_stuff, fss_1000, pascal_context, pascal_voc
 from openvocab.data.preparation.runner import Plan, prepare
-from openvocab.data.samples import dataset_root
 
 logger = logging.getLogger(__name__)
 

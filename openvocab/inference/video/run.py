@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from openvocab import exit_codes
 from openvocab.console import report, say, shown
 from openvocab.inference.video.pacing import paced, read_ahead
 from openvocab.inference.video.reading import Frame, Video
@@ -74,7 +75,7 @@ class VideoRun:
         missing = None if self._stopped else video.shortfall()
         if missing:
             report(f"video: {video.name}: {missing}")
-        return 1 if missing else 0
+        return exit_codes.IN_PART if missing else exit_codes.DONE
 
     def progress(self) -> str:
         """Says how many frames are done, of how many."""
