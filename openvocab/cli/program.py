@@ -14,6 +14,7 @@ from openvocab.console import did_you_mean, escape_what_cannot_be_shown, report,
 
 COMMANDS = {
     "segment": "pictures or a video and words in, a mask per word out",
+    "web": "a page in the browser: drop a picture, type words, see the masks",
     "train": "trains a config (train_net.py)",
     "evaluate": "evaluates a checkpoint on benchmarks or folders of your own (train_net.py --eval-only)",
     "models": "lists the models that have a name; fetches and checks their weights",
@@ -68,7 +69,7 @@ def _run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
     # Threads that wait for each other by spinning take twenty times as long where other work runs beside them. OpenMP
     # reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    only_help = command == "segment" and set(HELP) & set(arguments)  # Detectron2 describes the options of the others
+    only_help = command in ("segment", "web") and set(HELP) & set(arguments)  # Detectron2 describes the options of the others
     if command not in WITHOUT_INSTALLATION and not only_help and not installed():
         return exit_codes.NOTHING_DONE
     return importlib.import_module(f"openvocab.cli.{command}").main(arguments, **options)

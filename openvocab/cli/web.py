@@ -1,0 +1,104 @@
+"""`openvocab web`: a page in the browser, for pictures that are dropped there and words that are typed."""
+
+import argparse
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from openvocab import exit_codes
+from openvocab.assets import config_path
+from openvocab.cli.running import Parser, run
+from openvocab.console import say
+from openvocab.preflight import WEB_REQUIREMENT, version_in_bounds, version_of
+
+if TYPE_CHECKING:
+    from openvocab.web.models import Offer
+
+EXAMPLES = """examples:
+  openvocab web
+  openvocab web --model catseg_b lseg_l16 --device cuda --port 8080
+  openvocab web --config-file catseg_b --weights output/model_final.pth --examples pictures
+  openvocab web --host 0.0.0.0 --root-path /masks    (behind a proxy that shows https://example.org/masks)"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describes the options."""
+    parser = Parser("openvocab web", "Serves a page: drop a picture, type words, see a mask per word.", EXAMPLES,
+                    allow_abbrev=False)  # fmt: skip
+    models = parser.add_argument_group("models")
+    models.add_argument("--model", nargs="+", default=[], metavar="NAME", help="models that may be asked, the first one "
+                        "where nobody chooses (default: all whose weights are on this disk)")  # fmt: skip
+    models.add_argument("--config-file", metavar="FILE", help="one more model, by its config; needs --weights")
+    models.add_argument("--weights", metavar="FILE", help="its parameters")
+    models.add_argument("--no-download", action="store_true", help="never ask the network for weights")
+    models.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: cuda where there is one)")
+    models.add_argument("--dtype", default="float32", help="float32 (default), bfloat16, float16; with ! forced")
+    models.add_argument("--exact", action="store_true", help="all views, as in the paper's evaluation, also on a CPU "
+                        "(there, the page starts with one view; a switch changes it)")  # fmt: skip
+    server = parser.add_argument_group("server")
+    server.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine "
+                        "only; 0.0.0.0 for all networks)")  # fmt: skip
+    server.add_argument("--port", type=int, default=7860, help="default: 7860; 0 finds a free one")
+    server.add_argument("--root-path", default=None, metavar="PATH", help="where a proxy shows the page, such as /masks")
+    server.add_argument("--examples", metavar="DIR", help="pictures to try, with the words of its vocabulary.txt")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: default: those of the process.
+
+    Returns:
+        Exit code, see `openvocab.exit_codes`.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    return run(lambda: _run(build_parser().parse_args(arguments)))
+
+
+def _run(args: argparse.Namespace) -> int:
+    if bool(args.weights) != bool(args.config_file):
+        raise ValueError("--config-file and --weights: expected both or none")
+    examples = Path(args.examples) if args.examples else None
+    if examples and not examples.is_dir():
+        raise ValueError(f"--examples: no such folder: {examples}")
+    _check_gradio()
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
+    from openvocab.devices import check_device
+    from openvocab.web.answers import Desk
+    from openvocab.web.limits import Limits
+    from openvocab.web.models import Models
+    from openvocab.web.server import build_app, listen, serve
+
+    exact = args.exact or check_device(args.device).type != "cpu"
+    root_path = "" if args.root_path is None else "/" + args.root_path.strip("/")
+    with listen(args.host, args.port) as taken, tempfile.TemporaryDirectory(prefix="openvocab-web-") as folder:
+        desk = Desk(Models(_offers(args)), Limits())
+        app = build_app(desk, Path(folder), examples, exact, root_path)
+        host, port = taken.getsockname()[:2]
+        say(f"models      {', '.join(desk.models.offers)}")
+        say(f"page        http://{'localhost' if host == '127.0.0.1' else host}:{port}{root_path}  (Ctrl-C ends it)")
+        serve(app, taken, root_path)
+    return exit_codes.DONE
+
+
+def _check_gradio() -> None:
+    found = version_of("gradio")
+    if found is None or not version_in_bounds(found, WEB_REQUIREMENT.bounds):
+        raise ValueError(f"web: {f'Gradio {found}' if found else 'no Gradio'} is installed, expected {WEB_REQUIREMENT}: "
+                         'python -m pip install "openvocab-seg[web]"')
+
+
+def _offers(args: argparse.Namespace) -> "list[Offer]":
+    from openvocab.web.models import Offer, loader, offers_of
+
+    if not args.config_file:
+        return offers_of(args.model, args.device, args.dtype, not args.no_download)
+    config = str(config_path(args.config_file))
+    own = Offer(Path(config).stem, f"parameters from {args.weights}",
+                loader(config, args.weights, args.device, args.dtype))
+    return [own, *(offers_of(args.model, args.device, args.dtype, not args.no_download) if args.model else [])]
