@@ -4,6 +4,7 @@ Shape letters: B images, V views, T classes, P templates, C joint width, H x W t
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +121,18 @@ class CATSeg(OpenVocabularyModel):
             "pruning": Pruning.from_config(cfg),
             "augmentation": AugmentedViews.from_config(cfg),
         }
+
+    def without_windows(self) -> "CATSeg":
+        """Gives the same model, of the same parameters, that sees a picture once instead of in windows.
+
+        Raises:
+            ValueError: pruning by a global view, which needs windows.
+        """
+        if self.pruning.per_pixel:
+            raise ValueError(f"PER_PIXEL: got {self.pruning.per_pixel}, expected 0 where there are no windows")
+        twin = copy(self)
+        twin.sliding_window = None
+        return twin
 
     @property
     def text_encoder(self) -> TextEncoder:

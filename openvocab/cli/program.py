@@ -69,7 +69,8 @@ def _run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
     # Threads that wait for each other by spinning take twenty times as long where other work runs beside them. OpenMP
     # reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    only_help = command in ("segment", "web") and set(HELP) & set(arguments)  # Detectron2 describes the options of the others
+    # Detectron2 describes the options of the others.
+    only_help = command in ("segment", "web") and set(HELP) & set(arguments)
     if command not in WITHOUT_INSTALLATION and not only_help and not installed():
         return exit_codes.NOTHING_DONE
     return importlib.import_module(f"openvocab.cli.{command}").main(arguments, **options)

@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser("openvocab web", "Serves a page: drop a picture, type words, see a mask per word.", EXAMPLES,
                     allow_abbrev=False)  # fmt: skip
     models = parser.add_argument_group("models")
-    models.add_argument("--model", nargs="+", default=[], metavar="NAME", help="models that may be asked, the first one "
+    models.add_argument("--model", nargs="+", default=[], metavar="NAME", help="models that may be asked, the first "
                         "where nobody chooses (default: all whose weights are on this disk)")  # fmt: skip
     models.add_argument("--config-file", metavar="FILE", help="one more model, by its config; needs --weights")
     models.add_argument("--weights", metavar="FILE", help="its parameters")
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     server.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine "
                         "only; 0.0.0.0 for all networks)")  # fmt: skip
     server.add_argument("--port", type=int, default=7860, help="default: 7860; 0 finds a free one")
-    server.add_argument("--root-path", default=None, metavar="PATH", help="where a proxy shows the page, such as /masks")
+    server.add_argument("--root-path", default=None, metavar="PATH", help="where a proxy shows it, such as /masks")
     server.add_argument("--examples", metavar="DIR", help="pictures to try, with the words of its vocabulary.txt")
     return parser
 
@@ -89,8 +89,8 @@ def _run(args: argparse.Namespace) -> int:
 def _check_gradio() -> None:
     found = version_of("gradio")
     if found is None or not version_in_bounds(found, WEB_REQUIREMENT.bounds):
-        raise ValueError(f"web: {f'Gradio {found}' if found else 'no Gradio'} is installed, expected {WEB_REQUIREMENT}: "
-                         'python -m pip install "openvocab-seg[web]"')
+        raise ValueError(f"web: {f'Gradio {found}' if found else 'no Gradio'} is installed, expected "
+                         f"{WEB_REQUIREMENT}: "'python -m pip install "openvocab-seg[web]"')
 
 
 def _offers(args: argparse.Namespace) -> "list[Offer]":

@@ -1,7 +1,7 @@
 """Puts questions to the models: what is asked is checked first, what was seen is kept, every error is one line."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 from PIL import Image
 
 from openvocab.checkpoint.hub_errors import DownloadError
 from openvocab.console import first_of, message_of, shown
 from openvocab.inference import legend
 from openvocab.inference.look import Look
+from openvocab.inference.one_view import views_of
 from openvocab.inference.result import Result
-from openvocab.inference.segmenter import Segmenter
 from openvocab.vocab.background import combine
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.web.limits import Limits
 from openvocab.web.looks import Shelf
-from openvocab.web.models import Models, views_of
+from openvocab.web.models import Models
 from openvocab.web.panes import heat_range, label_numbers, shown_heat
 
-_HEAT_KINDS = ("before", "after")
+_HEAT_TITLES = {"before": "cosine of pixel and word, before the model weighs it",
+                "after": "probability, after the model has weighed it"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,10 @@ class Desk:
         try:
             words, background = self._checked(question)
             for name in question.models:
-                if not self.models.is_loaded(name, question.exact):
-                    yield {"kind": "busy", "status": f"loading {self.models.find(name).name} ..."}
-                    self._worker.submit(self.models.segmenter, name, question.exact).result()
+                if not self.models.is_loaded(name):
+                    yield {"kind": "busy", "status": f"loading {name} ..."}
+                    self._worker.submit(self.models.segmenter, name).result()
+            yield {"kind": "busy", "status": "looking ..."}
             yield self._in_time(question, words, background)
         except (ValueError, OSError, DownloadError) as error:
             yield {"kind": "error", "status": _without_path(message_of(error), question)}
@@ -146,18 +147,19 @@ class Desk:
                              "picture, or later") from error
 
     def _compute(self, question: Question, words: Vocabulary, background: Vocabulary | tuple) -> dict[str, Any]:
-        start, panes = perf_counter(), []
+        start, panes, again = perf_counter(), [], True
         digest = hashlib.sha256(question.picture.read_bytes()).hexdigest()
-        again = True
         for name in question.models:
             segmenter = self.models.segmenter(name, question.exact)
-            key = question.session, name, question.exact, digest
-            again = again and self._seen.find(key) is not None
-            look = self._seen.get(key, lambda: segmenter.look(question.picture), lambda seen: seen.nbytes)  # noqa: B023
+            key = question.session, name, views_of(segmenter), digest
+            look = self._seen.find(key)
+            if look is None:
+                again, look = False, segmenter.look(question.picture)
+                self._seen.put(key, look, look.nbytes)
             result = look(words, background, question.threshold or None)
-            panes.append(self._pane(question, segmenter, result, words))
+            panes.append(self._pane(question, name, result, segmenter.unknown_words(words)))
             if question.heat:
-                panes += self._heat_panes(question.heat, segmenter, look, words, panes[-1]["key"])
+                panes += self._heat_panes(question.heat, name, look, words, panes[-1]["key"])
         seconds = perf_counter() - start
         looked = "looked at before, asked again" if again else "looked and asked"
         colours = ["#" + bytes(colour).hex() for colour in legend.colours(len(words.names))]
@@ -165,36 +167,29 @@ class Desk:
                 for name, entry, colour in zip(words.names, words.entries, colours, strict=True)]
         return {"kind": "done", "status": f"{looked}: {seconds:.2f} s", "words": told, "panes": panes}
 
-    def _pane(self, question: Question, segmenter: Segmenter, result: Result, words: Vocabulary) -> dict[str, Any]:
-        height, width = result.labels.shape
-        unknown = segmenter.unknown_words(words)
-        never = [f"has never seen these words, expect no sense from them: {first_of(unknown)}"] if unknown else []
-        note = self.models.find(segmenter.name).note
-        notices = [*filter(None, [result.notice]), *never]
+    def _pane(self, question: Question, name: str, result: Result, unknown: Sequence[str]) -> dict[str, Any]:
+        segmenter, height, width = self.models.segmenter(name), *result.labels.shape
+        views = views_of(segmenter)
+        told = f"{views} view{'s' * (views > 1)}" if question.exact or views == 1 else f"one view instead of {views}"
+        notices = [*filter(None, [result.notice])]
+        if unknown:
+            notices.append(f"has never seen these words, expect no sense from them: {first_of(unknown)}")
         key = self.kept.put_secret((question.name, result),
                                    result.image.nbytes + result.labels.nbytes + result.scores.nbytes)
-        return {"kind": "masks", "title": segmenter.name, "about": _about(segmenter), "notices": notices, "picture": key,
-                "key": key, "width": width, "height": height, "numbers": label_numbers(result)}  # fmt: skip
+        return {"kind": "masks", "title": name, "note": self.models.find(name).note, "notices": notices,
+                "about": f"{segmenter.cfg.MODEL.META_ARCHITECTURE}, {told}, {result.precision} on "
+                f"{segmenter.device.type}, {width} x {height} pixels",
+                "picture": key, "key": key, "numbers": label_numbers(result)}  # fmt: skip
 
-    def _heat_panes(self, word: str, segmenter: Segmenter, look: Look, among: Vocabulary, picture: str
-                    ) -> list[dict[str, Any]]:
+    def _heat_panes(self, word: str, name: str, look: Look, among: Vocabulary, picture: str) -> list[dict[str, Any]]:
         heat = look.heatmap(word, among)
-        ranges = heat_range(heat), (0.0, 1.0)
         panes = []
-        for kind, values, (low, high) in zip(_HEAT_KINDS, heat, ranges, strict=True):
+        for (kind, title), values, (low, high) in zip(_HEAT_TITLES.items(), heat, (heat_range(heat), (0.0, 1.0)),
+                                                      strict=True):  # fmt: skip
             encoded = shown_heat(values, low, high)
-            panes.append({"kind": kind, "title": f"{word}: " + _HEAT_TITLES[kind], "about": segmenter.name,
-                          "picture": picture, "key": self.kept.put_secret(encoded, len(encoded)), "low": low, "high": high})
+            panes.append({"kind": kind, "title": f"{word}, {kind}", "about": f"{name}: {title}", "picture": picture,
+                          "key": self.kept.put_secret(encoded, len(encoded)), "low": low, "high": high})  # fmt: skip
         return panes
-
-
-_HEAT_TITLES = {"before": "cosine of pixel and word, before the model weighs it", "after": "probability, after it"}
-
-
-def _about(segmenter: Segmenter) -> str:
-    views = views_of(segmenter)
-    return (f"{segmenter.cfg.MODEL.META_ARCHITECTURE}, {views} view{'s' * (views > 1)} of the picture, "
-            f"{segmenter.dtype} on {segmenter.device.type}")
 
 
 def _without_path(message: str, question: Question) -> str:

@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any
 
 
@@ -12,7 +12,8 @@ class Shelf:
 
     Example:
         >>> shelf = Shelf(1 << 30)
-        >>> seen = shelf.get(key, lambda: segmenter.look(path), lambda look: look.nbytes)
+        >>> shelf.put("key", look, look.nbytes)
+        >>> shelf.find("key")
     """
 
     def __init__(self, most: int) -> None:
@@ -58,20 +59,6 @@ class Shelf:
             while self._held and sum(held for _, held in self._held.values()) + size > self._most:
                 self._held.popitem(last=False)
             self._held[key] = (thing, size)
-
-    def get(self, key: Hashable, make: Callable[[], Any], size_of: Callable[[Any], int]) -> Any:
-        """Gives what is kept under a key, or makes it and keeps it.
-
-        Args:
-            key: that says all that `make` depends on.
-            make: computes it.
-            size_of: its bytes.
-        """
-        thing = self.find(key)
-        if thing is None:
-            thing = make()
-            self.put(key, thing, size_of(thing))
-        return thing
 
     def put_secret(self, thing: Any, size: int) -> str:
         """Keeps a thing under a key that nobody can guess.

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 
 from openvocab.checkpoint import zoo
 from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS
+from openvocab.inference.one_view import one_view
 from openvocab.inference.segmenter import Segmenter
-from openvocab.windows import window_origins
-
-ONE_VIEW = ("TEST.SLIDING_WINDOW.ENABLED", "False")
-"""Overrides that make a model see a picture once, without windows; no other part of its protocol changes."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +16,13 @@ class Offer:
     Attributes:
         name: of the zoo, or of a config.
         note: what it knows, one line.
-        load: gives it, with overrides for its config (KEY, VALUE, ...).
+        load: gives it.
         small: whether it is one of those that ship with the package.
     """
 
     name: str
     note: str
-    load: Callable[[Sequence[str]], Segmenter]
+    load: Callable[[], Segmenter]
     small: bool = False
 
 
@@ -39,7 +36,7 @@ class Models:
             offers: at least one; the first is asked where nobody chooses.
         """
         self.offers = {offer.name: offer for offer in offers}
-        self._loaded: dict[tuple[str, bool], Segmenter] = {}
+        self._loaded: dict[str, tuple[Segmenter, Segmenter]] = {}  # in one view, and exact
 
     def find(self, name: str) -> Offer:
         """Looks a model up.
@@ -54,40 +51,29 @@ class Models:
             raise ValueError(f"model: expected one of {', '.join(self.offers)}, got {name!r}")
         return self.offers[name]
 
-    def is_loaded(self, name: str, exact: bool) -> bool:
-        """Says whether an answer needs no loading; see `segmenter`."""
-        return (name, exact) in self._loaded
+    def is_loaded(self, name: str) -> bool:
+        """Says whether an answer needs no loading.
 
-    def segmenter(self, name: str, exact: bool) -> Segmenter:
+        Args:
+            name: of an offer.
+        """
+        return name in self._loaded
+
+    def segmenter(self, name: str, exact: bool = True) -> Segmenter:
         """Gives a model, loaded; not to be called by two threads at once.
 
         Args:
             name: of an offer.
-            exact: whether its evaluation protocol is kept; else it sees the picture once, without windows.
+            exact: whether its evaluation protocol is kept; else it sees a picture once.
 
         Raises:
             ValueError: it is not offered, or its parameters cannot be read.
             DownloadError: they cannot be fetched.
         """
-        offer = self.find(name)
-        key = name, exact
-        if key not in self._loaded:
-            segmenter = offer.load(() if exact else ONE_VIEW)
-            other = self._loaded.get((name, not exact))
-            if other is not None:  # the same parameters: held once
-                segmenter.model.load_state_dict(other.model.state_dict(), assign=True)
-            self._loaded[key] = segmenter
-        return self._loaded[key]
-
-
-def views_of(segmenter: Segmenter) -> int:
-    """Counts how often a model sees a picture: windows and the whole one.
-
-    Args:
-        segmenter: that looks.
-    """
-    window = segmenter.cfg.TEST.SLIDING_WINDOW
-    return 1 + len(window_origins(window.SIZE, window.KERNEL, window.STRIDE)) ** 2 if window.ENABLED else 1
+        if name not in self._loaded:
+            whole = self.find(name).load()
+            self._loaded[name] = one_view(whole), whole
+        return self._loaded[name][exact]
 
 
 def offers_of(names: Sequence[str], device: str | None, dtype: str, download: bool) -> list[Offer]:
@@ -111,7 +97,7 @@ def offers_of(names: Sequence[str], device: str | None, dtype: str, download: bo
     return offers
 
 
-def loader(source: str, weights: str, device: str | None, dtype: str) -> Callable[[Sequence[str]], Segmenter]:
+def loader(source: str, weights: str, device: str | None, dtype: str) -> Callable[[], Segmenter]:
     """Makes what an offer loads by; see `Segmenter.load`.
 
     Args:
@@ -120,4 +106,4 @@ def loader(source: str, weights: str, device: str | None, dtype: str) -> Callabl
         device: that it computes on.
         dtype: that it computes in.
     """
-    return lambda overrides: Segmenter.load(source, weights, device, dtype, overrides)
+    return lambda: Segmenter.load(source, weights, device, dtype)

@@ -15,19 +15,8 @@ from openvocab.web.answers import Desk, Question
 _HERE = Path(__file__).parent
 _ONE = "one model"
 _NO_HEAT = "none"
-_MORE = "docs/USAGE.md"
 _HELP = ("Words with commas between them; `|` joins words for one thing: `sofa|couch`. Any words will do.")
 _DEFAULT_WORDS = "person, cat|kitten, dog, tree, grass, sky, building, car"
-
-
-class Picture(gr.Image):
-    """Hands on the file as it was uploaded: the project's own reader says what is wrong with it, and turns it."""
-
-    is_template = True  # drawn by the browser as gr.Image is
-
-    def preprocess(self, payload: Any) -> tuple[str, str] | None:
-        """Gives (path of the file, its owner's name for it); None where there is no picture."""
-        return None if payload is None or payload.path is None else (payload.path, payload.orig_name or "picture")
 
 
 def build_page(desk: Desk, examples: Path | None, exact: bool) -> gr.Blocks:
@@ -50,8 +39,10 @@ def build_page(desk: Desk, examples: Path | None, exact: bool) -> gr.Blocks:
         gr.HTML(_HEADER, padding=False)
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="asking"):
-                picture = Picture(type="filepath", image_mode=None, label="Picture", height=280, buttons=[],
-                                  elem_id="picture", placeholder="Drop a picture here, or\nclick to choose one")
+                picture = gr.Image(label="Picture", height=280, buttons=[], elem_id="picture",
+                                   placeholder="Drop a picture here, or\nclick to choose one")
+                # Not by a subclass, beside which Gradio would write a .pyi file.
+                picture.preprocess = _as_uploaded
                 if offered:
                     gr.Examples([[str(file)] for file in offered], [picture], label="Examples", elem_id="examples")
                 asked = gr.Textbox(words, label="Words", info=_HELP, lines=2, max_lines=6, elem_id="words")
@@ -64,7 +55,8 @@ def build_page(desk: Desk, examples: Path | None, exact: bool) -> gr.Blocks:
                 model = gr.Dropdown(choices, value=first, label="Model", elem_id="model")
                 with gr.Accordion("More", open=False, elem_id="more"):
                     second = gr.Dropdown([(_ONE, ""), *choices], value="", label="Side by side with", elem_id="second")
-                    none = gr.Textbox("", label="None of these", info="Words whose places stay unmarked.", elem_id="none")
+                    none = gr.Textbox("", label="None of these", elem_id="none",
+                                      info="Words whose places stay unmarked.")
                     threshold = gr.Slider(0, 1, 0, step=0.01, label="Smallest score", elem_id="threshold",
                                           info="Where the best word's score is below it, the place stays unmarked.")
                     heat = gr.Dropdown([(_NO_HEAT, "")], value="", label="Heat map of", allow_custom_value=True,
@@ -94,6 +86,11 @@ def build_page(desk: Desk, examples: Path | None, exact: bool) -> gr.Blocks:
 
         page.load(open_address, None, inputs, api_name=False)
     return page
+
+
+def _as_uploaded(payload: Any) -> tuple[str, str] | None:
+    """Gives the file as it came and its owner's name for it: the project's own reader says what is wrong with it."""
+    return None if payload is None or payload.path is None else (payload.path, payload.orig_name or "picture")
 
 
 def page_options() -> dict[str, Any]:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openvocab.inference.inputs import find_inputs
 from openvocab.inference.result import Result, encode
 from openvocab.web.answers import Desk
 from openvocab.web.page import build_page, page_options
@@ -74,7 +76,8 @@ class Guard:
         return sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file()) > self._disk_bytes
 
 
-def build_app(desk: Desk, folder: Path, examples: Path | None = None, exact: bool = False, root_path: str = "") -> Guard:
+def build_app(desk: Desk, folder: Path, examples: Path | None = None, exact: bool = False, root_path: str = ""
+              ) -> Guard:
     """Builds the app.
 
     Args:
@@ -104,11 +107,24 @@ def build_app(desk: Desk, folder: Path, examples: Path | None = None, exact: boo
             headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(Path(name).stem + ending, safe='')}"
         return Response(make(result, name), media_type=kind, headers=headers)
 
-    page = build_page(desk, examples, exact)
+    page = build_page(desk, _copied(examples, folder) if examples else None, exact)
     page.queue(max_size=desk.limits.waiting)
     gr.mount_gradio_app(app, page, path="/", root_path=root_path or None, max_file_size=desk.limits.upload_bytes,
                         **page_options())
+    # Without this, a mounted page takes any path of this machine for an uploaded picture, and copies the file to where
+    # it can be fetched.
+    page.has_launched = True
     return Guard(app, folder, desk.limits.disk_bytes)
+
+
+def _copied(examples: Path, folder: Path) -> Path:
+    """Copies pictures and words to where Gradio may read, so that nothing else of their folder is reachable."""
+    copies = folder / "examples"
+    copies.mkdir()
+    words = examples / "vocabulary.txt"
+    for file in (*find_inputs([str(examples)]).pictures, *([words] if words.is_file() else [])):
+        shutil.copy(file, copies)
+    return copies
 
 
 def _picture(pixels: Any) -> bytes:
@@ -144,9 +160,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"--port: {host}:{port} cannot be taken ({why}), expected a free one (--port 0 finds one)"
-                         ) from error
+        number = getattr(error, "errno", None) or 0
+        why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"address: {host}:{port} cannot be taken ({why}), expected a free one of this machine (--host, "
+                         "--port; --port 0 finds one)") from error
 
 
 def serve(app: ASGIApp, taken: socket.socket, root_path: str = "") -> None:

@@ -147,7 +147,7 @@ async function masksPane(told) {
     make("a", { href: address(told.key, "overlay.png"), download: "", class: "overlay" }, "overlay (PNG)"), ", ",
     make("a", { href: address(told.key, "coco.json"), download: "", class: "coco" }, "masks (COCO json)"));
   fit(pane.canvas);
-  pane.figure = make("figure", {}, caption(told, `${told.about}, ${told.width} x ${told.height}`),
+  pane.figure = make("figure", {}, caption(told, told.about), make("p", { class: "note" }, told.note),
     ...told.notices.map((text) => make("p", { class: "notice" }, text)), make("div", { class: "stage" }, pane.canvas, tip), files);
   return pane;
 }
@@ -240,9 +240,11 @@ async function show(fresh = true) {
     if (mine !== turn) return; // a later answer has overtaken this one
     Object.assign(state, { panes, words: told.words, found: null });
     const masks = panes.filter((pane) => !pane.heat);
-    const grid = make("div", { class: `panes of${Math.min(panes.length, 2)}` }, ...panes.map((pane) => pane.figure));
+    const grid = make("div", { class: "panes" }, ...panes.map((pane) => pane.figure));
+    grid.style.setProperty("--columns", panes.length > masks.length ? panes.length / masks.length : masks.length);
     root.classList.remove("stale");
-    root.replaceChildren(line, grid, tools(told.words), legend(told.words, masks));
+    const side = make("div", { class: "side" }, tools(told.words), legend(told.words, masks));
+    root.replaceChildren(line, make("div", { class: panes.length > 1 ? "body" : "body single" }, grid, side));
     drawAll();
   } catch (error) {
     root.querySelector(".status")?.remove();

@@ -1,0 +1,137 @@
+"""The page's server: the answers of the shell, one visitor's picture never another's, nothing else of this machine."""
+
+import io
+import json
+import socket
+
+import numpy as np
+import pytest
+from conftest import png
+from PIL import Image
+from visitors import WORDS, Visitor, served
+
+from openvocab.inference.one_view import one_view
+from openvocab.vocab.vocabulary import Vocabulary
+from openvocab.web.limits import Limits
+from openvocab.web.server import listen
+
+
+def labels_of(visitor, pane) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(visitor.fetch(pane, "labels.png").content)))
+
+
+@pytest.mark.parametrize("exact", (False, True))
+@pytest.mark.parametrize("name", ("catseg", "lseg"))
+def test_the_labels_are_the_segmenters(visitor, models, name, exact, tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    answer = visitor.ask(visitor.picture(png()), model=name, exact=exact, none="wall", threshold=0.1)
+    assert answer["kind"] == "done", answer
+    segmenter = models.segmenter(name)
+    result = (segmenter if exact else one_view(segmenter))(
+        tmp_path / "a.png", Vocabulary.parse(WORDS), background=["wall"], threshold=0.1)  # fmt: skip
+    assert np.array_equal(labels_of(visitor, answer["panes"][0]), result.label_map())
+    assert [word["name"] for word in answer["words"]] == result.names
+    shares = {label: numbers["share"] for label, numbers in answer["panes"][0]["numbers"].items()}
+    areas = (*result.areas, result.none_area)
+    assert shares == {str(area.label): pytest.approx(area.share) for area in areas if area.pixels}
+
+
+def test_one_view_is_said_where_there_were_more(visitor):
+    picture = visitor.picture(png())
+    about = [visitor.ask(picture, exact=exact, second="lseg")["panes"] for exact in (False, True)]
+    assert [[pane["about"].split(", ")[1] for pane in panes] for panes in about] == [
+        ["one view instead of 5", "1 view"], ["5 views", "1 view"]]  # fmt: skip
+
+
+def test_a_second_question_does_not_look_again(visitor, models, monkeypatch):
+    picture = visitor.picture(png(seed=7))
+    assert visitor.ask(picture)["status"].startswith("looked and asked")
+    once = models.segmenter("catseg", exact=False)
+    monkeypatch.setattr(once.model, "see", lambda *_: pytest.fail("looked again"), raising=False)
+    again = visitor.ask(picture, words="dog, cat")
+    assert again["status"].startswith("looked at before, asked again") and again["kind"] == "done"
+
+
+def test_what_was_seen_for_one_is_not_used_for_another(address):
+    first, second = Visitor(address), Visitor(address)
+    for visitor in (first, second):
+        assert visitor.ask(visitor.picture(png(seed=8)))["status"].startswith("looked and asked")
+
+
+def test_downloads(visitor):
+    answer = visitor.ask(visitor.picture(png(), "Straße \N{WHITE SMILING FACE}.png"))
+    pane = answer["panes"][0]
+    assert visitor.fetch(pane, "labels.png").headers["content-disposition"].endswith("_labels.png")
+    assert Image.open(io.BytesIO(visitor.fetch(pane, "overlay.png").content)).size[0] >= 70
+    coco = json.loads(visitor.fetch(pane, "coco.json").content)
+    assert coco["images"][0] == {"id": 1, "file_name": "Straße \N{WHITE SMILING FACE}.png", "height": 50, "width": 70}
+    assert visitor.fetch(pane, "picture.jpg").headers["content-type"] == "image/jpeg"
+    assert visitor.fetch(pane, "other.txt").status_code == 404
+    assert visitor.fetch({"key": "A" * 22}, "labels.png").text == "this answer is no longer kept: ask again"
+
+
+def test_heat_maps_before_and_after_for_both(visitor):
+    panes = visitor.ask(visitor.picture(png()), second="lseg", heat="sofa|couch")["panes"]
+    assert [pane["kind"] for pane in panes] == ["masks", "before", "after"] * 2
+    for pane in panes[1:3]:
+        assert Image.open(io.BytesIO(visitor.fetch(pane, "heat.png").content)).size == (70, 50)
+        assert visitor.fetch({"key": pane["picture"]}, "picture.jpg").status_code == 200
+    assert -1 <= panes[1]["low"] < panes[1]["high"] <= 1 and (panes[2]["low"], panes[2]["high"]) == (0, 1)
+
+
+def test_words_that_a_model_has_never_seen_are_said(visitor, models, monkeypatch):
+    monkeypatch.setattr(models.segmenter("catseg", exact=False), "unknown_words", lambda words: ["xylograph"])
+    answer = visitor.ask(visitor.picture(png()), words="cat, xylograph")
+    assert answer["panes"][0]["notices"] == ["has never seen these words, expect no sense from them: xylograph"]
+
+
+@pytest.mark.parametrize("path", (
+    "/etc/passwd", "/gradio_api/file=/etc/passwd", "/gradio_api/file=setup.py", "/gradio_api/file=../../../etc/passwd",
+    "/file=/etc/passwd", "/gradio_api/file=openvocab/web/page.py", "/static/../../../../setup.py", "/static/%2e%2e/%2e%2e/routes.py",
+    "/gradio_api/proxy=http://127.0.0.1/", "/monitoring", "/monitoring/summary", "/gradio_api/runs", "/gradio_api/openapi.json",
+    "/assets/..%2f..%2f..%2froutes.py", "/answer/x/..%2f..%2fetc%2fpasswd", "/gradio_api/file=http://127.0.0.1:1/x",
+))  # fmt: skip
+def test_no_file_of_the_server_is_reachable(visitor, path):
+    raw = visitor.http.build_request("GET", "/")
+    raw.url = raw.url.copy_with(raw_path=path.encode())
+    answer = visitor.http.send(raw)
+    assert answer.status_code in (403, 404, 405) and "root:" not in answer.text and "import" not in answer.text
+
+
+@pytest.mark.parametrize("path", ("/etc/passwd", "setup.py", "../../etc/passwd", "http://127.0.0.1:1/a.png"))
+def test_a_picture_is_one_that_was_uploaded(visitor, folder, path):
+    answer = visitor.ask({"path": path, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}})
+    assert answer["kind"] == "refused", answer
+    assert not list(folder.rglob("passwd")) + list(folder.rglob("setup.py"))
+    assert visitor.ask(visitor.picture(png()))["kind"] == "done"
+
+
+def test_nothing_may_come_from_another_machine(visitor):
+    page = visitor.http.get("/")
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'self' data: blob:;") and "http" not in policy and "*" not in policy
+    settings = visitor.http.get("/config").json()
+    assert settings["analytics_enabled"] is False
+    assert "googleapis" not in page.text and "googleapis" not in visitor.http.get("/theme.css").text
+
+
+def test_a_full_share_of_the_disk_refuses_uploads_until_there_is_room(models, tmp_path):
+    with served(models, tmp_path, Limits(disk_bytes=30_000)) as address:
+        visitor = Visitor(address)
+        for _ in range(9):
+            answer = visitor.upload(png(seed=_))
+            if answer.status_code != 200:
+                break
+        assert answer.status_code == 503 and answer.json()["detail"].startswith("too many pictures at the moment")
+        for file in tmp_path.rglob("*.png"):
+            file.unlink()
+        assert visitor.upload(png()).status_code == 200
+
+
+def test_a_busy_port_is_said():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"address: 127.0.0.1:{port} cannot be taken \(Address already in use\)"):
+            listen("127.0.0.1", port)
+    with pytest.raises(ValueError, match="address: 127.0.0.1:99999 cannot be taken"):
+        listen("127.0.0.1", 99999)
