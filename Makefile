@@ -1,5 +1,7 @@
 # make demo     segment the pictures that ship with the repository, with the small model that ships with it
 # make test     the tests that need neither GPU nor network; make test-slow the long ones; make lint the style
+# make web      a page in the browser: drop a picture, type words, see the masks (ARGS="--port 8080 --model catseg_b")
+# make test-web the tests of that page which drive Chromium ($CHROME, chromium or google-chrome)
 # make bench    time of both methods on this machine, against bare image encoders; table and plot in benchmarks/results
 # make gpu      checks, times, memory and training of the small models on a GPU (ARGS="speed train" for some parts, ARGS=
 #               --dry-run for a machine without one); a table per part in OUTPUT, by default output/gpu
@@ -19,7 +21,7 @@ ARGS ?=
 SEED ?= 11
 # The extras of setup.py that a target needs. A part whose tests `make test` runs adds its extra to TEST_EXTRAS.
 DEMO_EXTRAS = demo
-TEST_EXTRAS = $(DEMO_EXTRAS) test
+TEST_EXTRAS = $(DEMO_EXTRAS) web test
 DEMO_OUTPUT = $(or $(OUTPUT),output/demo)
 
 MODEL_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(VOCABULARY),--vocabulary "$(VOCABULARY)") \
@@ -30,7 +32,7 @@ DEMO_OPTIONS = $(MODEL_OPTIONS) $(if $(INPUT),--input "$(INPUT)") --output "$(DE
 # __pycache__ folders that git ignores.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-test demo test test-slow bench gpu lint clean
+.PHONY: help setup setup-test demo web test test-slow test-web bench gpu lint clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -64,14 +66,23 @@ else
 		$(if $(MODEL),,--model emojiscapes_catseg) $(ARGS)
 endif
 
+web:
+	$(call SET_UP,$(DEMO_EXTRAS) web)
+	$(VENV)/bin/openvocab web --examples demo/images $(ARGS)
+
 # One worker per core; a file's tests share a worker and what its fixtures build. tests/conftest.py has the order.
 PYTEST = $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test: setup-test
-	$(PYTEST) -m "not slow" $(ARGS) $(TESTS)
+	$(PYTEST) -m "not slow and not browser" $(ARGS) $(TESTS)
 
 test-slow: setup-test
-	$(PYTEST) -m slow $(ARGS) $(TESTS)
+	$(PYTEST) -m "slow and not browser" $(ARGS) $(TESTS)
+
+# In one process: a browser and a server keep two cores busy.
+test-web:
+	$(call SET_UP,$(TEST_EXTRAS) browser)
+	$(VENV)/bin/python -m pytest -m browser $(ARGS) $(or $(TESTS),tests/web)
 
 bench: setup
 	$(VENV)/bin/python benchmarks/speed.py --output benchmarks/results/speed_cpu $(ARGS)

@@ -78,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     root_path = "" if args.root_path is None else "/" + args.root_path.strip("/")
     with listen(args.host, args.port) as taken, tempfile.TemporaryDirectory(prefix="openvocab-web-") as folder:
         desk = Desk(Models(_offers(args)), Limits())
+        desk.models.segmenter(next(iter(desk.models.offers)))  # what is wrong with it shows before anybody visits
         app = build_app(desk, Path(folder), examples, exact, root_path)
         host, port = taken.getsockname()[:2]
         say(f"models      {', '.join(desk.models.offers)}")

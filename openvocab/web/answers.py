@@ -1,15 +1,10 @@
 """Puts questions to the models: what is asked is checked first, what was seen is kept, every error is one line."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
-from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-from PIL import Image
 
 from openvocab.checkpoint.hub_errors import DownloadError
 from openvocab.console import first_of, message_of, shown
@@ -17,42 +12,15 @@ from openvocab.inference import legend
 from openvocab.inference.look import Look
 from openvocab.inference.one_view import views_of
 from openvocab.inference.result import Result
-from openvocab.vocab.background import combine
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.web.limits import Limits
 from openvocab.web.looks import Shelf
 from openvocab.web.models import Models
 from openvocab.web.panes import heat_range, label_numbers, shown_heat
+from openvocab.web.questions import Question, check, digest_of
 
 _HEAT_TITLES = {"before": "cosine of pixel and word, before the model weighs it",
                 "after": "probability, after the model has weighed it"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Question:
-    """What somebody wants to know.
-
-    Attributes:
-        session: of the browser; what was seen for one is never used for another.
-        picture: the uploaded file; None where there is none yet.
-        name: that its owner gave it.
-        words: with commas, "|" joining synonyms.
-        background: words for "none of these", likewise.
-        threshold: scores below it are "none of these"; 0 for none.
-        models: one, or two that answer side by side.
-        exact: whether the models' own protocol is kept; else they see the picture once.
-        heat: a word whose heat maps are wanted; "" for none.
-    """
-
-    session: str
-    picture: Path | None
-    name: str
-    words: str
-    background: str = ""
-    threshold: float = 0.0
-    models: tuple[str, ...] = ()
-    exact: bool = False
-    heat: str = ""
 
 
 class Desk:
@@ -88,7 +56,7 @@ class Desk:
             "words" and "panes".
         """
         try:
-            words, background = self._checked(question)
+            words, background = check(question, self.limits, self.models)
             for name in question.models:
                 if not self.models.is_loaded(name):
                     yield {"kind": "busy", "status": f"loading {name} ..."}
@@ -97,45 +65,6 @@ class Desk:
             yield self._in_time(question, words, background)
         except (ValueError, OSError, DownloadError) as error:
             yield {"kind": "error", "status": _without_path(message_of(error), question)}
-
-    def _checked(self, question: Question) -> tuple[Vocabulary, Vocabulary | tuple]:
-        limits = self.limits
-        if question.picture is None:
-            raise ValueError("picture: none yet; drop one, paste it, or take an example")
-        if not question.words.strip():
-            raise ValueError('words: none yet; type some, such as "cat, sofa|couch"')
-        if len(question.words) + len(question.background) > limits.text:
-            raise ValueError(f"words: got {len(question.words) + len(question.background)} letters, expected at most "
-                             f"{limits.text}")
-        words = Vocabulary.parse(question.words)
-        background = Vocabulary.parse(question.background) if question.background.strip() else ()
-        asked = combine(words, background)[1]
-        if len(asked) > limits.words:
-            raise ValueError(f"words: got {len(asked)}, expected at most {limits.words} on this page")
-        longest = max((word for entry in asked.entries for word in entry), key=len)
-        if len(longest) > limits.letters:
-            raise ValueError(f"words: got {longest[:20]}... with {len(longest)} letters, expected at most "
-                             f"{limits.letters}")
-        if not 0 <= question.threshold <= 1:
-            raise ValueError(f"threshold: expected 0..1, got {question.threshold}")
-        if not 1 <= len(question.models) <= 2:
-            raise ValueError(f"models: expected one or two, got {len(question.models)}")
-        for name in question.models:
-            self.models.find(name)
-        self._check_size(question.picture)
-        return words, background
-
-    def _check_size(self, picture: Path) -> None:
-        try:
-            with Image.open(picture) as header:
-                width, height = header.size
-        except Image.DecompressionBombError:
-            width = height = self.limits.pixels
-        except Exception:  # noqa: BLE001 - read_image says what is wrong with it, or reads it in spite of its metadata
-            return
-        if width * height > self.limits.pixels:
-            raise ValueError(f"picture: expected at most {self.limits.pixels / 1e6:g} million pixels on this page, "
-                             f"got {'more' if width == height == self.limits.pixels else f'{width} x {height}'}")
 
     def _in_time(self, question: Question, words: Vocabulary, background: Vocabulary | tuple) -> dict[str, Any]:
         waiting = self._worker.submit(self._compute, question, words, background)
@@ -148,7 +77,7 @@ class Desk:
 
     def _compute(self, question: Question, words: Vocabulary, background: Vocabulary | tuple) -> dict[str, Any]:
         start, panes, again = perf_counter(), [], True
-        digest = hashlib.sha256(question.picture.read_bytes()).hexdigest()
+        digest = digest_of(question.picture)
         for name in question.models:
             segmenter = self.models.segmenter(name, question.exact)
             key = question.session, name, views_of(segmenter), digest

@@ -30,7 +30,7 @@ from openvocab.web.panes import shown_map, shown_picture
 _ANSWERED = re.compile(
     r"/($|config/?$|theme\.css$|manifest\.json$|favicon\.ico$|robots\.txt$|static/|assets/|svelte/|answer/"
     r"|gradio_api/(queue/(join|data)/?$|upload/?$|upload_progress$|file=|heartbeat/|startup-events|info/?$|reset/?$"
-    r"|cancel/?$|app_id/?$|theme\.css$))"
+    r"|cancel/?$|run/predict/?$|app_id/?$|theme\.css$))"
 )
 # Gradio builds parts of its page from text, and so needs 'unsafe-eval'; nothing comes from another machine.
 _POLICY = ("default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -107,12 +107,12 @@ def build_app(desk: Desk, folder: Path, examples: Path | None = None, exact: boo
             headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(Path(name).stem + ending, safe='')}"
         return Response(make(result, name), media_type=kind, headers=headers)
 
-    page = build_page(desk, _copied(examples, folder) if examples else None, exact)
-    page.queue(max_size=desk.limits.waiting)
+    page = build_page(desk, folder, _copied(examples, folder) if examples else None, exact)
+    page.queue(api_open=False, max_size=desk.limits.waiting)
     gr.mount_gradio_app(app, page, path="/", root_path=root_path or None, max_file_size=desk.limits.upload_bytes,
                         **page_options())
-    # Without this, a mounted page takes any path of this machine for an uploaded picture, and copies the file to where
-    # it can be fetched.
+    # Without this, of a mounted page Gradio takes any path of this machine for an uploaded picture, and copies the file
+    # to where it can be fetched.
     page.has_launched = True
     return Guard(app, folder, desk.limits.disk_bytes)
 
@@ -162,8 +162,8 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None) or 0
         why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"address: {host}:{port} cannot be taken ({why}), expected a free one of this machine (--host, "
-                         "--port; --port 0 finds one)") from error
+        raise ValueError(f"address: {host}:{port} cannot be taken ({why}), expected a free one of this machine "
+                         "(--host, --port; --port 0 finds one)") from error
 
 
 def serve(app: ASGIApp, taken: socket.socket, root_path: str = "") -> None:

@@ -1,5 +1,6 @@
 """The page's server: the answers of the shell, one visitor's picture never another's, nothing else of this machine."""
 
+import csv
 import io
 import json
 import socket
@@ -13,6 +14,8 @@ from visitors import WORDS, Visitor, served
 from openvocab.inference.one_view import one_view
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.web.limits import Limits
+from openvocab.web.page import _PRICE
+from openvocab.web.questions import question_of
 from openvocab.web.server import listen
 
 
@@ -86,10 +89,11 @@ def test_words_that_a_model_has_never_seen_are_said(visitor, models, monkeypatch
 
 
 @pytest.mark.parametrize("path", (
-    "/etc/passwd", "/gradio_api/file=/etc/passwd", "/gradio_api/file=setup.py", "/gradio_api/file=../../../etc/passwd",
-    "/file=/etc/passwd", "/gradio_api/file=openvocab/web/page.py", "/static/../../../../setup.py", "/static/%2e%2e/%2e%2e/routes.py",
-    "/gradio_api/proxy=http://127.0.0.1/", "/monitoring", "/monitoring/summary", "/gradio_api/runs", "/gradio_api/openapi.json",
-    "/assets/..%2f..%2f..%2froutes.py", "/answer/x/..%2f..%2fetc%2fpasswd", "/gradio_api/file=http://127.0.0.1:1/x",
+    "/etc/passwd", "/file=/etc/passwd", "/gradio_api/file=/etc/passwd", "/gradio_api/file=../../../etc/passwd",
+    "/gradio_api/file=setup.py", "/gradio_api/file=openvocab/web/page.py", "/gradio_api/file=http://127.0.0.1:1/x",
+    "/static/../../../../setup.py", "/static/%2e%2e/%2e%2e/routes.py", "/assets/..%2f..%2f..%2froutes.py",
+    "/answer/x/..%2f..%2fetc%2fpasswd", "/gradio_api/proxy=http://127.0.0.1/", "/monitoring", "/monitoring/summary",
+    "/gradio_api/runs", "/gradio_api/openapi.json", "/gradio_api/dev/reload", "/gradio_api/vibe-code/",
 ))  # fmt: skip
 def test_no_file_of_the_server_is_reachable(visitor, path):
     raw = visitor.http.build_request("GET", "/")
@@ -101,9 +105,17 @@ def test_no_file_of_the_server_is_reachable(visitor, path):
 @pytest.mark.parametrize("path", ("/etc/passwd", "setup.py", "../../etc/passwd", "http://127.0.0.1:1/a.png"))
 def test_a_picture_is_one_that_was_uploaded(visitor, folder, path):
     answer = visitor.ask({"path": path, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}})
-    assert answer["kind"] == "refused", answer
+    assert answer["kind"] == "refused", "before Gradio copies it to where it can be fetched"
     assert not list(folder.rglob("passwd")) + list(folder.rglob("setup.py"))
     assert visitor.ask(visitor.picture(png()))["kind"] == "done"
+
+
+@pytest.mark.parametrize("sent", (
+    "/etc/passwd", {}, {"path": None}, {"path": "/etc/passwd"}, {"path": "\0"}, {"path": 7}, {"path": "../passwd"}, [1],
+))  # fmt: skip
+def test_a_picture_is_checked_again_where_it_is_used(sent, tmp_path):
+    with pytest.raises(ValueError, match="picture: expected one that was uploaded here"):
+        question_of([sent, "cat", "", 0, "catseg", "", False, ""], tmp_path, "session")
 
 
 def test_nothing_may_come_from_another_machine(visitor):
@@ -113,6 +125,18 @@ def test_nothing_may_come_from_another_machine(visitor):
     settings = visitor.http.get("/config").json()
     assert settings["analytics_enabled"] is False
     assert "googleapis" not in page.text and "googleapis" not in visitor.http.get("/theme.css").text
+
+
+def test_what_one_view_costs_is_what_was_measured(repository):
+    with open(repository / "benchmarks/results/one_view.csv", newline="") as file:
+        whole, once = csv.DictReader(file)
+    assert (whole["one_view"], once["one_view"]) == ("False", "True")
+    scores = [f"{float(row[key]):.1f}" for key in ("mIoU-base", "mIoU-novel") for row in (whole, once)]
+    for told in (f"{float(once['same_labels']):.1f} %", "from {} to {}, novel from {} to {}".format(*scores)):
+        assert told in _PRICE
+    rows = [" | ".join([f"{row['same_labels']} %", *(row[f"mIoU-{kind}"] for kind in ("base", "novel", "stuff"))])
+            for row in (whole, once)]  # fmt: skip
+    assert all(row in (repository / "docs/WEB.md").read_text() for row in rows)
 
 
 def test_a_full_share_of_the_disk_refuses_uploads_until_there_is_room(models, tmp_path):

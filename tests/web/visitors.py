@@ -40,11 +40,12 @@ def tiny_models(folder) -> Models:
 
 
 @contextmanager
-def served(models: Models, folder, limits: Limits = Limits(), root_path: str = "", **options):
+def served(models: Models, folder, limits: Limits | None = None, root_path: str = "", **options):
     """Yields the address of a running server; one that ran before goes on with its own folder afterwards."""
     with listen("127.0.0.1", 0) as taken, patch.dict(os.environ):
-        app = build_app(Desk(models, limits), folder, root_path=root_path, **options)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", root_path=root_path, timeout_graceful_shutdown=1))
+        app = build_app(Desk(models, limits or Limits()), folder, root_path=root_path, **options)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", root_path=root_path,
+                                               timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
         thread.start()
         until = time.monotonic() + 30
@@ -77,7 +78,7 @@ class Visitor:
 
     def send(self, picture, words=WORDS, none="", threshold=0, model="catseg", second="", exact=False, heat="") -> None:
         data = [picture, words, none, threshold, model, second, exact, heat]
-        asked = {"data": data, "fn_index": self.number, "session_hash": self.session, "event_data": None, "trigger_id": 1}
+        asked = {"data": data, "fn_index": self.number, "session_hash": self.session}
         self.http.post("/gradio_api/queue/join", content=json.dumps(asked),
                        headers={"content-type": "application/json"}).raise_for_status()
 

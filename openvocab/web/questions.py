@@ -1,0 +1,130 @@
+"""What a browser sent becomes a question, or one line that says what was expected."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from openvocab.vocab.background import combine
+from openvocab.vocab.vocabulary import Vocabulary
+from openvocab.web.limits import Limits
+from openvocab.web.models import Models
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody wants to know.
+
+    Attributes:
+        session: of the browser; what was seen for one is never used for another.
+        picture: the uploaded file; None where there is none yet.
+        name: that its owner gave it.
+        words: with commas, "|" joining synonyms.
+        background: words for "none of these", likewise.
+        threshold: scores below it are "none of these"; 0 for none.
+        models: one, or two that answer side by side.
+        exact: whether the models' own protocol is kept; else they see the picture once.
+        heat: a word whose heat maps are wanted; "" for none.
+    """
+
+    session: str
+    picture: Path | None
+    name: str
+    words: str
+    background: str = ""
+    threshold: float = 0.0
+    models: tuple[str, ...] = ()
+    exact: bool = False
+    heat: str = ""
+
+
+def question_of(sent: Sequence[Any], folder: Path, session: str) -> Question:
+    """Reads what a browser sent, which may be anything.
+
+    Args:
+        sent: picture ({"path", "orig_name"} or None), words, words for "none of these", threshold, model, second model,
+            whether the protocol is exact, word of the heat maps.
+        folder: of the uploads.
+        session: of the browser.
+
+    Raises:
+        ValueError: another form, or a picture that was not uploaded.
+    """
+    picture, words, none, threshold, model, second, exact, heat = sent
+    texts = {"words": words, "none": none, "model": model, "second": second, "heat": heat}
+    for name, text in texts.items():
+        if not isinstance(text, str | None):
+            raise ValueError(f"{name}: expected text, got {type(text).__name__}")
+    if not isinstance(threshold, int | float | None) or not 0 <= (threshold or 0) <= 1:
+        raise ValueError(f"threshold: expected 0..1, got {str(threshold)[:20]}")
+    path, name = _uploaded(picture, folder)
+    return Question(session, path, name, words or "", none or "", float(threshold or 0),
+                    tuple(filter(None, (model, second))), bool(exact), heat or "")  # fmt: skip
+
+
+def _uploaded(picture: Any, folder: Path) -> tuple[Path | None, str]:
+    if picture is None:
+        return None, ""
+    told = picture.get("path") if isinstance(picture, Mapping) else None
+    if not isinstance(told, str) or "\0" in told or not Path(told).resolve().is_relative_to(folder.resolve()):
+        raise ValueError("picture: expected one that was uploaded here")
+    return Path(told), str(picture.get("orig_name") or "picture")
+
+
+def digest_of(file: Path) -> str:
+    """Gives the SHA-256 of a file in hexadecimal digits."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def check(question: Question, limits: Limits, models: Models) -> tuple[Vocabulary, Vocabulary | tuple]:
+    """Checks a question before any model is asked.
+
+    Args:
+        question: to be answered.
+        limits: of the server.
+        models: that it offers.
+
+    Returns:
+        Words, and words for "none of these" (() for none).
+
+    Raises:
+        ValueError: something is missing, wrong or more than the page takes; one line.
+    """
+    if question.picture is None:
+        raise ValueError("picture: none yet; drop one, paste it, or take an example")
+    if not question.words.strip():
+        raise ValueError('words: none yet; type some, such as "cat, sofa|couch"')
+    if len(question.words) + len(question.background) > limits.text:
+        raise ValueError(f"words: got {len(question.words) + len(question.background)} letters, expected at most "
+                         f"{limits.text}")
+    words = Vocabulary.parse(question.words)
+    background = Vocabulary.parse(question.background) if question.background.strip() else ()
+    asked = combine(words, background)[1]
+    if len(asked) > limits.words:
+        raise ValueError(f"words: got {len(asked)}, expected at most {limits.words} on this page")
+    longest = max((word for entry in asked.entries for word in entry), key=len)
+    if len(longest) > limits.letters:
+        raise ValueError(f"words: got {longest[:20]}... with {len(longest)} letters, expected at most "
+                         f"{limits.letters}")
+    if not 1 <= len(question.models) <= 2:
+        raise ValueError(f"models: expected one or two, got {len(question.models)}")
+    for name in question.models:
+        models.find(name)
+    _check_size(question.picture, limits.pixels)
+    return words, background
+
+
+def _check_size(picture: Path, most: int) -> None:
+    try:
+        with Image.open(picture) as header:
+            width, height = header.size
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"picture: expected at most {most / 1e6:g} million pixels on this page, got a bomb") from error
+    except Exception:  # noqa: BLE001 - read_image says what is wrong with it, or reads it in spite of its metadata
+        return
+    if width * height > most:
+        raise ValueError(f"picture: expected at most {most / 1e6:g} million pixels on this page, got {width} x "
+                         f"{height}")
