@@ -18,6 +18,7 @@ from urllib.parse import quote
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI, Response
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openvocab.inference.inputs import find_inputs
@@ -70,7 +71,10 @@ class Guard:
                 message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in _HEADERS.items())]
             await send(message)
 
-        return await self._app(scope, receive, send_with_policy)
+        try:
+            return await self._app(scope, receive, send_with_policy)
+        except ClientDisconnect:  # in the middle of an upload: nobody is left to be told
+            return None
 
     def _is_full(self) -> bool:
         return sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file()) > self._disk_bytes

@@ -147,8 +147,9 @@ def test_behind_a_proxy(chrome, models, tmp_path):
         page = Page(chrome, address)
         page.drop(PICTURES / "garden.png")
         assert labels_in(page.download("labels")).shape == (576, 576)
-        assert not page.foreign and not page.complaints
         page.tab.close()
+        # Before it has read the page's own icon, Chromium looks for one at the root.
+        assert not page.foreign and not [text for text in page.complaints if "favicon.ico" not in text]
 
 
 def test_time_of_a_second_question_is_said(page):
