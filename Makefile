@@ -82,7 +82,7 @@ test-slow: setup-test
 # In one process: a browser and a server keep two cores busy.
 test-web:
 	$(call SET_UP,$(TEST_EXTRAS) browser)
-	$(VENV)/bin/python -m pytest -m browser $(ARGS) $(or $(TESTS),tests/web)
+	$(VENV)/bin/python -m pytest -m browser $(ARGS) $(or $(TESTS),tests/web tests/cli)
 
 bench: setup
 	$(VENV)/bin/python benchmarks/speed.py --output benchmarks/results/speed_cpu $(ARGS)

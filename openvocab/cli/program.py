@@ -94,6 +94,7 @@ commands:
   openvocab segment --input img.jpg --vocabulary "cat, sofa|couch"
   openvocab segment --input folder --vocabulary-file words.txt --output masks
   openvocab segment --input img.jpg --vocabulary "cat" --device cuda --no-download
+  openvocab web
   openvocab train --config-file catseg_b --num-gpus 8
   openvocab evaluate --config-file catseg_b MODEL.WEIGHTS model_base.pth    (your own data: openvocab train --help)
   python -c "from openvocab import Segmenter; help(Segmenter)"

@@ -252,5 +252,13 @@ async function show(fresh = true) {
   }
 }
 
+// A picture that is pasted anywhere takes the road of one that is chosen.
+document.addEventListener("paste", (event) => {
+  const input = document.querySelector("#picture input[type=file]");
+  if (!input || ![...event.clipboardData.files].some((file) => file.type.startsWith("image/"))) return;
+  input.files = event.clipboardData.files;
+  input.dispatchEvent(new Event("change", { bubbles: true }));
+});
+
 watch("value", () => show());
 show();

@@ -37,7 +37,6 @@ def test_gradio_is_of_the_sixth_version(call, monkeypatch, found):
 
 
 def test_a_busy_port_and_models_that_are_not_there(call):
-    pytest.importorskip("gradio", minversion="6")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, _, err = call("web", "--port", str(port))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from openvocab.engine.setup import build_cfg, build_model
+from openvocab.inference.one_view import one_view, views_of
 from openvocab.inference.segmenter import Segmenter
 from openvocab.testing import TINY_CATSEG, TINY_LSEG
 from openvocab.vocab.vocabulary import Vocabulary
@@ -41,6 +42,21 @@ def test_asking_is_the_whole_call_to_the_last_digit(segmenter, image):
         assert np.array_equal(whole.labels, asked.labels) and np.array_equal(whole.scores, asked.scores)
         assert np.array_equal(asked.image, image) and asked.names == whole.names
         assert np.array_equal(segmenter.probabilities(image, words), seen.probabilities(words))
+
+
+def test_one_view_is_the_model_without_windows(tmp_path, image):
+    whole, off = (build(TINY_CATSEG + WINDOWS, tmp_path, *extra) for extra in
+                  ((), ("TEST.SLIDING_WINDOW.ENABLED", "False")))  # fmt: skip
+    once = one_view(whole)
+    assert (views_of(whole), views_of(once), views_of(off)) == (5, 1, 1) and one_view(off) is off
+    for words in (WORDS, ["cat"]):
+        answers = [segmenter(image, words) for segmenter in (whole, once, off)]
+        assert np.array_equal(answers[1].scores, answers[2].scores)
+        assert not np.array_equal(answers[0].scores, answers[1].scores), "the model with windows keeps them"
+    assert next(once.model.parameters()) is next(whole.model.parameters())
+    pruned = build(TINY_CATSEG + WINDOWS, tmp_path, "MODEL.CATSEG.PRUNING.PER_PIXEL", "1")
+    with pytest.raises(ValueError, match="PER_PIXEL: got 1, expected 0 where there are no windows"):
+        one_view(pruned)
 
 
 def test_after_the_look_the_image_tower_is_not_asked(segmenter, image, monkeypatch):

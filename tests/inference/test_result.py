@@ -4,6 +4,7 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as rle
 
 from openvocab.inference import legend
 from openvocab.inference import result as result_module
@@ -131,6 +132,22 @@ def test_save_all_files_and_summary(tmp_path):
     assert summary["none"] == {"area_pixels": 1, "area_share": 0.25}
 
 
+def test_coco_masks_are_the_labels():
+    labels = [[0, 0, 1, -1], [0, 2, 1, -1], [2, 2, 2, 2]]
+    result = make(labels, ["a", "b", "c", "absent"], model="m", notice="a stand-in")
+    told = json.loads(json.dumps(result.to_coco("a.jpg")))  # plain values
+    assert told["info"]["model"] == "m" and told["info"]["notice"] == "a stand-in"
+    assert told["images"] == [{"id": 1, "file_name": "a.jpg", "height": 3, "width": 4}]
+    assert [(one["id"], one["name"]) for one in told["categories"]] == [(1, "a"), (2, "b"), (3, "c"), (4, "absent")]
+    assert [one["category_id"] for one in told["annotations"]] == [3, 1, 2], "the largest first, only what occurs"
+    for one in told["annotations"]:
+        mask = np.array(labels) == one["category_id"] - 1
+        assert np.array_equal(rle.decode(one["segmentation"]).astype(bool), mask) and one["area"] == mask.sum()
+        rows, columns = np.nonzero(mask)
+        assert one["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+        assert one["score"] == pytest.approx(result.scores[mask].mean(), abs=1e-6)
+
+
 @pytest.mark.parametrize("suffix,form", [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")])
 def test_save_writes_the_sheet(tmp_path, suffix, form):
     result = make(np.zeros((40, 330)), ["cat"])
@@ -155,7 +172,7 @@ def test_a_failed_write_leaves_the_old_files_and_no_half(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Result, "label_map", lambda self: np.zeros((1, 1), np.uint8))
-    monkeypatch.setattr(result_module, "_encode", lambda pixels, form, file: file.write(b"half") and fail(None))
+    monkeypatch.setattr(result_module, "encode", lambda pixels, form, file: file.write(b"half") and fail(None))
     with pytest.raises(OSError, match="No space left"):
         make([[0]], ["new"]).save_all(tmp_path, "a")
     assert [path.read_bytes() for path in paths] == before

@@ -1,5 +1,6 @@
 """Chromium without a window, which reaches this machine and no other."""
 
+import base64
 import os
 import shutil
 import threading
@@ -21,8 +22,9 @@ def chromium() -> str:
 @contextmanager
 def browser():
     """Yields a browser that takes every other machine for missing."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
         rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
         chrome = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", rules])
         yield chrome
@@ -60,6 +62,16 @@ class Page:
     def drop(self, path) -> None:
         """Uploads a picture and waits for the answer."""
         self.then(lambda: self.tab.set_input_files("#picture input[type=file]", str(path)))
+
+    def paste(self, path) -> None:
+        """Pastes a picture as from the clipboard, and waits for the answer."""
+        content = base64.b64encode(path.read_bytes()).decode()
+        self.then(lambda: self.tab.evaluate("""([content, name]) => {
+            const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], name, { type: 'image/png' }));
+            document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true })); }""",
+            [content, path.name]))  # fmt: skip
 
     def type(self, words: str) -> None:
         """Replaces the words and waits for the answer."""

@@ -5,10 +5,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-
-pytest.importorskip("gradio", minversion="6")
-
-from visitors import Visitor, served, tiny_models  # noqa: E402 - which need Gradio
+from visitors import Visitor, served, tiny_models
 
 
 def png(height=50, width=70, seed=1) -> bytes:

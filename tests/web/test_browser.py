@@ -142,6 +142,12 @@ def test_a_file_that_is_no_picture(page, tmp_path):
     page.complaints.clear()  # the browser's own of a picture that it cannot show
 
 
+def test_paste_and_paste_again(page):
+    for name in ("garden.png", "beach.png"):
+        page.paste(PICTURES / name)
+        assert json.loads(page.download("coco"))["images"][0]["file_name"] == name
+
+
 def test_behind_a_proxy(chrome, models, tmp_path):
     with served(models, tmp_path, root_path="/masks") as target, proxy(target, "/masks") as address:
         page = Page(chrome, address)

@@ -4,7 +4,10 @@ import csv
 import io
 import json
 import socket
+import threading
+import time
 
+import httpx
 import numpy as np
 import pytest
 from conftest import png
@@ -159,3 +162,31 @@ def test_a_busy_port_is_said():
             listen("127.0.0.1", port)
     with pytest.raises(ValueError, match="address: 127.0.0.1:99999 cannot be taken"):
         listen("127.0.0.1", 99999)
+
+
+def test_loading_is_said(visitor, models, monkeypatch):
+    monkeypatch.setattr(models, "_loaded", {})
+    visitor.send(visitor.picture(png()), model="lseg")
+    told = [output["data"][0] for message in visitor.updates() if (output := message.get("output") or {}).get("data")]
+    assert told[0] == {"kind": "busy", "status": "loading lseg ..."}
+    assert models.is_loaded("lseg") and not models.is_loaded("catseg")
+
+
+def test_a_full_queue_is_said_and_nobody_waits_without_end(models, tmp_path, monkeypatch):
+    once, release = models.segmenter("catseg", exact=False), threading.Event()
+    see = type(once.model).see
+    monkeypatch.setattr(once.model, "see", lambda *args: release.wait(20) and see(once.model, *args), raising=False)
+    with served(models, tmp_path, Limits(waiting=2)) as address:
+        visitors = [Visitor(address) for _ in range(4)]
+        pictures = [visitor.picture(png()) for visitor in visitors]
+        refused = 0
+        for visitor, picture in zip(visitors, pictures, strict=True):
+            try:
+                visitor.send(picture)
+                time.sleep(0.3)  # until the first one has left the queue for the model
+            except httpx.HTTPStatusError as error:
+                refused += 1
+                assert error.response.status_code == 503 and "Queue is full" in error.response.text
+        release.set()
+        assert refused == 1
+        assert all(list(visitor.updates())[-1]["msg"] == "process_completed" for visitor in visitors[:3])
