@@ -193,7 +193,7 @@ def test_interrupted(folders, tmp_path, demo, capsys, monkeypatch):
     """Ctrl-C while the second file of the second picture is written."""
     from openvocab.inference import result
 
-    encode, calls = result._encode, []
+    encode, calls = result.encode, []
 
     def encode_until(pixels, form, file):
         calls.append(form)
@@ -201,7 +201,7 @@ def test_interrupted(folders, tmp_path, demo, capsys, monkeypatch):
         if len(calls) == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(result, "_encode", encode_until)
+    monkeypatch.setattr(result, "encode", encode_until)
     case = Case("interrupted", ("--input", *("{pictures}/" + name for name in ("grey.png", "img.png")), *CATS), 130, "")
     assert demo.main(arguments_of(case, folders, tmp_path / "output")) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted, 1 of 2 pictures done"

@@ -69,7 +69,7 @@ def test_a_folder_that_takes_nothing_more_ends_the_batch(tmp_path, monkeypatch, 
             return real(*_, **__)
         raise OSError(number, "words of the system")
 
-    module, name = (result_module, "_encode") if where == "writing" else (result_module.tempfile, "TemporaryFile")
+    module, name = (result_module, "encode") if where == "writing" else (result_module.tempfile, "TemporaryFile")
     real = getattr(module, name)
     monkeypatch.setattr(module, name, fail)
     with pytest.raises(BatchStoppedError, match="words of the system"):
@@ -79,14 +79,14 @@ def test_a_folder_that_takes_nothing_more_ends_the_batch(tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("number", [errno.EFBIG, errno.ENAMETOOLONG, errno.EIO])
 def test_other_troubles_of_writing_are_the_pictures_own(tmp_path, monkeypatch, capsys, number):
-    stub, real = Stub(), result_module._encode
+    stub, real = Stub(), result_module.encode
 
     def fail(*arguments):
         if len(stub.asked) == 2:
             raise OSError(number, "words of the system")
         real(*arguments)
 
-    monkeypatch.setattr(result_module, "_encode", fail)
+    monkeypatch.setattr(result_module, "encode", fail)
     tally = run(tmp_path / "out", stub)
     assert (tally.done, tally.failed) == (2, 1)
     (line,) = capsys.readouterr().err.splitlines()
