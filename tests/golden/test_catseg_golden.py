@@ -89,6 +89,12 @@ def text(model):
         return model.clip.text(SMALL, model.vocabulary.templates)
 
 
+@pytest.fixture(scope="module")
+def large_text(model):
+    with torch.no_grad():
+        return model.clip.text(Vocabulary.from_words(large_vocabulary()), model.vocabulary.templates)
+
+
 def assert_golden(got, want):
     assert relative_error(got, want) <= CATSEG_OUTPUT_BUDGET
 
@@ -141,9 +147,8 @@ def test_logits(name, model, features, text, golden):
 @slow_for_large
 @pytest.mark.usefixtures("either_path")
 @torch.no_grad()
-def test_large_vocabulary(name, model, features, golden):
-    text = model.clip.text(Vocabulary.from_words(large_vocabulary()), model.vocabulary.templates)
-    logits = model.sem_seg_head(features, text)[0, :, ::8, ::8].cpu()
+def test_large_vocabulary(name, model, features, large_text, golden):
+    logits = model.sem_seg_head(features, large_text)[0, :, ::8, ::8].cpu()
     kept = torch.from_numpy(golden["large_vocabulary_kept"])
     assert (logits[~kept] == -100).all()
     assert_golden(logits[kept], golden["large_vocabulary_logits"][kept.numpy()])
