@@ -42,7 +42,7 @@ slow_for_large = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def model(name, device, scratch):
-    """The model with golden weights: B saved as a released file and loaded by Detectron2, L by `load_state_dict`."""
+    """The model with golden weights: B saved as a released file and loaded by Detectron2, L takes the tensors over."""
     path, state = scratch / f"{name}.pth", golden_state(FOLDER / f"catseg_{name}_state_dict.json")
     with uninitialized():
         model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]))
@@ -50,7 +50,7 @@ def model(name, device, scratch):
         torch.save({"model": state}, path)
         DetectionCheckpointer(model).load(str(path))
     else:
-        model.load_state_dict(state)
+        model.load_state_dict({key: value.to(device) for key, value in state.items()}, assign=True)
     del state
     yield model.eval()
     path.unlink(missing_ok=True)
