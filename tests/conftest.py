@@ -25,9 +25,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # nothing from more, and sums must not depend on how many cores a machine has. Where a library starts more all the same,
 # they sleep while they wait.
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-# Large pages, and memory that is kept when it is free: the reference heads fill and free gigabytes, and a tenth of their
-# time went into small pages, another into getting them anew. The C library reads its two when a process starts: for the
-# workers, and for the processes that tests start.
+# Large pages, and memory that is kept when it is free: the reference heads fill and free gigabytes, and a tenth of
+# their time went into small pages, another into getting them anew. The C library reads its two variables when a process
+# starts: they are for the workers and for the processes that tests start.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 for name, value in (("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", str(GB_PER_WORKER * 10**9))):
     os.environ.setdefault(name, value)
