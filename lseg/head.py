@@ -63,7 +63,7 @@ class LSegHead(nn.Module):
         Returns:
             (B, C, h / 2, w / 2), L2-normalised along C.
         """
-        if not maps[0].is_cuda:  # a transformer's lie channels last: oneDNN's weight gradients take three times as long
+        if not maps[0].is_cuda:  # oneDNN's weight gradients take up to 3 times as long in a transformer's channels last
             maps = [x.contiguous() for x in maps]
         return normalize_pixels(self.decoder(maps))
 

@@ -170,7 +170,7 @@ class Stub:
     cfg = type("cfg", (), {{"MODEL": type("MODEL", (), {{"META_ARCHITECTURE": "Stub"}})}})
     text_embeddings = lambda self, words: None
     __call__ = lambda self, picture, *_, **__: blank(picture)
-sys.modules["openvocab.inference.loading"] = types.SimpleNamespace()  # without torch: eight times as fast
+sys.modules["openvocab.inference.loading"] = types.SimpleNamespace()  # without torch: a tenth of the time
 sys.modules["openvocab.inference.segmenter"] = types.SimpleNamespace(Segmenter=Stub)
 runpy.run_path({demo!r}, run_name="__main__")
 """
