@@ -63,6 +63,8 @@ class LSegHead(nn.Module):
         Returns:
             (B, C, h / 2, w / 2), L2-normalised along C.
         """
+        if not maps[0].is_cuda:  # oneDNN's weight gradients take up to 3 times as long in a transformer's channels last
+            maps = [x.contiguous() for x in maps]
         return normalize_pixels(self.decoder(maps))
 
     def forward(self, pixels: Tensor, text: TextFeatures) -> Tensor:

@@ -121,9 +121,11 @@ def golden_state(path: Path, fixed: Mapping[str, Tensor] | None = None) -> dict[
 def uninitialized() -> Iterator[None]:
     """Inside, new modules leave their weights as the memory was: for those that a file brings, all of them."""
     names = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
+    places = [(torch.nn.init, name) for name in names]
+    places += [(Tensor, name) for name in ("uniform_", "normal_", "erfinv_")]  # which timm calls itself
     with ExitStack() as patches:
-        for name in names:
-            patches.enter_context(patch.object(torch.nn.init, name, lambda tensor, *_, **__: tensor))
+        for place, name in places:
+            patches.enter_context(patch.object(place, name, lambda tensor, *_, **__: tensor))
         yield
 
 

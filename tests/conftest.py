@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+# The gradients of ViT-L/14 took 5.2 GB at their peak, and the default tests 5.4 GB with what they keep.
+GB_PER_WORKER = 6
+
 # Before Triton is first imported: without a GPU its kernels run in the interpreter.
 if not shutil.which("nvidia-smi"):
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -22,11 +25,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # nothing from more, and sums must not depend on how many cores a machine has. Where a library starts more all the same,
 # they sleep while they wait.
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-# Large pages: the reference heads fill and free gigabytes, and a tenth of their time went into small ones.
+# Large pages, and memory that is kept when it is free: the reference heads fill and free gigabytes, and a tenth of
+# their time went into small pages, another into getting them anew. The C library reads its two variables when a process
+# starts: they are for the workers and for the processes that tests start.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+for name, value in (("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", str(2 * 10**9))):
+    os.environ.setdefault(name, value)
 
-# The gradients of ViT-L/14 took 5.2 GB at their peak, and the default tests 3.7 GB.
-GB_PER_WORKER = 6
 # Folders whose tests take longest. They start first, or one worker would end with a long file while others wait.
 LONGEST_FIRST = ("golden", "e2e", "catseg", "tests", "engine", "kernels")  # "tests" are those in no folder
 

@@ -55,9 +55,10 @@ def test_two_lists_of_words_give_two_right_answers(segmenter):
 
 def test_permuting_words_permutes_the_answer(segmenter):
     image, _ = draw("sky", ["cat", "dog"], 3)
-    order = np.random.default_rng(0).permutation(len(WORDS))
-    straight = segmenter.probabilities(image, WORDS)
-    permuted = segmenter.probabilities(image, [WORDS[i] for i in order])
+    words = WORDS[::3]
+    order = np.random.default_rng(0).permutation(len(words))
+    straight = segmenter.probabilities(image, words)
+    permuted = segmenter.probabilities(image, [words[i] for i in order])
     np.testing.assert_allclose(permuted, straight[order], atol=2e-5)
 
 

@@ -42,7 +42,7 @@ slow_for_large = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def model(name, device, scratch):
-    """The model with golden weights: B saved as a released file and loaded by Detectron2, L by `load_state_dict`."""
+    """The model with golden weights: B saved as a released file and loaded by Detectron2, L takes the tensors over."""
     path, state = scratch / f"{name}.pth", golden_state(FOLDER / f"catseg_{name}_state_dict.json")
     with uninitialized():
         model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]))
@@ -50,7 +50,7 @@ def model(name, device, scratch):
         torch.save({"model": state}, path)
         DetectionCheckpointer(model).load(str(path))
     else:
-        model.load_state_dict(state)
+        model.load_state_dict({key: value.to(device) for key, value in state.items()}, assign=True)
     del state
     yield model.eval()
     path.unlink(missing_ok=True)
@@ -87,6 +87,12 @@ def features(model):
 def text(model):
     with torch.no_grad():
         return model.clip.text(SMALL, model.vocabulary.templates)
+
+
+@pytest.fixture(scope="module")
+def large_text(model):
+    with torch.no_grad():
+        return model.clip.text(Vocabulary.from_words(large_vocabulary()), model.vocabulary.templates)
 
 
 def assert_golden(got, want):
@@ -141,9 +147,8 @@ def test_logits(name, model, features, text, golden):
 @slow_for_large
 @pytest.mark.usefixtures("either_path")
 @torch.no_grad()
-def test_large_vocabulary(name, model, features, golden):
-    text = model.clip.text(Vocabulary.from_words(large_vocabulary()), model.vocabulary.templates)
-    logits = model.sem_seg_head(features, text)[0, :, ::8, ::8].cpu()
+def test_large_vocabulary(name, model, features, large_text, golden):
+    logits = model.sem_seg_head(features, large_text)[0, :, ::8, ::8].cpu()
     kept = torch.from_numpy(golden["large_vocabulary_kept"])
     assert (logits[~kept] == -100).all()
     assert_golden(logits[kept], golden["large_vocabulary_logits"][kept.numpy()])

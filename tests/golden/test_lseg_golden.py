@@ -48,7 +48,7 @@ def model(request, device, scratch):
     """The model with golden weights, as Lightning saves them and loaded by `load_weights`, or all by Detectron2 (B)."""
     name = request.param
     path = scratch / f"{name}.ckpt"
-    state = golden_state(FOLDER / f"lseg_{name}_state_dict.json")
+    state = golden_weights(FOLDER / f"lseg_{name}_state_dict.json")
     by_detectron2 = name == "vitb32"
     released = {"state_dict": {f"net.{key}": value for key, value in state.items()}, "epoch": 3}
     torch.save({"model": state} if by_detectron2 else released, path)
@@ -62,6 +62,13 @@ def model(request, device, scratch):
     del state, released
     yield model.eval()
     path.unlink(missing_ok=True)
+
+
+def golden_weights(path):
+    """Without drawing what takes no part in the function, a third of all: zeros, which would show where they did."""
+    manifest = json.loads(path.read_text())
+    return golden_state(path, {key: torch.zeros((), dtype=getattr(torch, dtype)).expand(shape)
+                               for key, (dtype, shape) in manifest.items() if is_superfluous(key)})
 
 
 def on(*names, marks=()):
