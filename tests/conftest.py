@@ -35,8 +35,9 @@ for name, value in (("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", str(2 
 # Folders whose tests take longest. They start first, or one worker would end with a long file while others wait.
 LONGEST_FIRST = ("golden", "e2e", "catseg", "tests", "engine", "kernels")  # "tests" are those in no folder
 
-# Its tests fork processes of a server (`processes`), which takes eight seconds to come up: once, in one worker.
-TOGETHER = "tests/engine/"
+# Folders whose tests share a worker: one forks processes of a server (`processes`), which takes eight seconds to come
+# up, the other imports Gradio, which takes five.
+TOGETHER = ("tests/engine/", "tests/web/")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -55,14 +56,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file's tests share a worker, and so do those of the folder `TOGETHER`."""
+    """A file's tests share a worker, and so do those of a folder in `TOGETHER`."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return TOGETHER if nodeid.startswith(TOGETHER) else super()._split_scope(nodeid)
+            folders = (folder for folder in TOGETHER if nodeid.startswith(folder))
+            return next(folders, None) or super()._split_scope(nodeid)
 
     return Scheduling(config, log)
 

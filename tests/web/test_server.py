@@ -17,9 +17,7 @@ from visitors import WORDS, Visitor, served
 from openvocab.inference.one_view import one_view
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.web.limits import Limits
-from openvocab.web.page import _PRICE
 from openvocab.web.questions import question_of
-from openvocab.web.server import listen
 
 
 def labels_of(visitor, pane) -> np.ndarray:
@@ -131,6 +129,8 @@ def test_nothing_may_come_from_another_machine(visitor):
 
 
 def test_what_one_view_costs_is_what_was_measured(repository):
+    from openvocab.web.page import _PRICE
+
     with open(repository / "benchmarks/results/one_view.csv", newline="") as file:
         whole, once = csv.DictReader(file)
     assert (whole["one_view"], once["one_view"]) == ("False", "True")
@@ -156,6 +156,8 @@ def test_a_full_share_of_the_disk_refuses_uploads_until_there_is_room(models, tm
 
 
 def test_a_busy_port_is_said():
+    from openvocab.web.server import listen
+
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=rf"address: 127.0.0.1:{port} cannot be taken \(Address already in use\)"):

@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 import httpx
 import torch
-import uvicorn
 
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.inference.segmenter import Segmenter
@@ -18,7 +17,6 @@ from openvocab.testing import TINY_CATSEG, TINY_LSEG
 from openvocab.web.answers import Desk
 from openvocab.web.limits import Limits
 from openvocab.web.models import Models, Offer
-from openvocab.web.server import build_app, listen
 
 WINDOWS = "TEST: {SLIDING_WINDOW: {ENABLED: True, SIZE: 48, KERNEL: 32, STRIDE: 16}}\n"
 WORDS = "cat, sofa|couch, sky"
@@ -42,6 +40,10 @@ def tiny_models(folder) -> Models:
 @contextmanager
 def served(models: Models, folder, limits: Limits | None = None, root_path: str = "", **options):
     """Yields the address of a running server; one that ran before goes on with its own folder afterwards."""
+    import uvicorn
+
+    from openvocab.web.server import build_app, listen  # Gradio takes seconds: one worker of several needs it
+
     with listen("127.0.0.1", 0) as taken, patch.dict(os.environ):
         app = build_app(Desk(models, limits or Limits()), folder, root_path=root_path, **options)
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", root_path=root_path,
