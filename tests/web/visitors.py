@@ -65,7 +65,7 @@ class Visitor:
     """Uploads, asks, and waits for the answer."""
 
     def __init__(self, address: str) -> None:
-        self.http = httpx.Client(base_url=address, timeout=60, verify=False)  # no certificates: they take a while to load
+        self.http = httpx.Client(base_url=address, timeout=60, verify=False)  # loading certificates takes a while
         self.session = secrets.token_hex(8)
         asking = [one for one in self.http.get("/config").json()["dependencies"] if len(one["inputs"]) == 8]
         self.number = asking[0]["id"]
