@@ -1,17 +1,7 @@
 """One server for the tests of a file."""
 
-import io
-
-import numpy as np
 import pytest
-from PIL import Image
 from visitors import Visitor, served, tiny_models
-
-
-def png(height=50, width=70, seed=1) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)).save(file, "PNG")
-    return file.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import png
 from PIL import Image
-from visitors import Visitor, served
+from visitors import Visitor, png, served
 
 from openvocab.web.limits import Limits
 

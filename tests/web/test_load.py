@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import png
 from PIL import Image
-from visitors import Visitor, served
+from visitors import Visitor, png, served
 
 from openvocab.inference.one_view import one_view
 from openvocab.web.limits import Limits

@@ -10,9 +10,8 @@ import time
 import httpx
 import numpy as np
 import pytest
-from conftest import png
 from PIL import Image
-from visitors import WORDS, Visitor, served
+from visitors import WORDS, Visitor, png, served
 
 from openvocab.inference.one_view import one_view
 from openvocab.vocab.vocabulary import Vocabulary

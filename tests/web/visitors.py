@@ -1,5 +1,6 @@
 """A server on a free port of this machine, and a visitor who asks it as a browser does, without one."""
 
+import io
 import json
 import os
 import secrets
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import httpx
+import numpy as np
 import torch
+from PIL import Image
 
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.inference.segmenter import Segmenter
@@ -20,6 +23,12 @@ from openvocab.web.models import Models, Offer
 
 WINDOWS = "TEST: {SLIDING_WINDOW: {ENABLED: True, SIZE: 48, KERNEL: 32, STRIDE: 16}}\n"
 WORDS = "cat, sofa|couch, sky"
+
+
+def png(height=50, width=70, seed=1) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
 
 
 def tiny(text: str, name: str, folder) -> Segmenter:
