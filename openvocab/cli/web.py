@@ -3,6 +3,8 @@
 import argparse
 import logging
 import os
+import re
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,7 +67,13 @@ def _run(args: argparse.Namespace) -> int:
         raise ValueError("--config-file and --weights: expected both or none")
     examples = Path(args.examples) if args.examples else None
     if examples and not examples.is_dir():
-        raise ValueError(f"--examples: no such folder: {examples}")
+        found = "expected a folder, got a file" if examples.exists() else "no such folder"
+        raise ValueError(f"--examples: {found}: {examples}")
+    own = Path(config_path(args.config_file)).stem if args.config_file else None
+    if own in args.model:
+        raise ValueError(f"--model: got {own}, which is the name of --config-file as well; expected different names")
+    if args.root_path and not re.fullmatch(r"/?[\w./~-]+", args.root_path):
+        raise ValueError(f"--root-path: got {args.root_path!r}, expected a path such as /masks")
     _check_gradio()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
     from openvocab.devices import check_device
@@ -76,15 +84,25 @@ def _run(args: argparse.Namespace) -> int:
 
     exact = args.exact or check_device(args.device).type != "cpu"
     root_path = "" if args.root_path is None else "/" + args.root_path.strip("/")
+    # What a model has never seen is told to who asks; what people ask stays out of the log.
+    logging.getLogger("openvocab.inference.segmenter").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, _leave)
     with listen(args.host, args.port) as taken, tempfile.TemporaryDirectory(prefix="openvocab-web-") as folder:
         desk = Desk(Models(_offers(args)), Limits())
         desk.models.segmenter(next(iter(desk.models.offers)))  # what is wrong with it shows before anybody visits
         app = build_app(desk, Path(folder), examples, exact, root_path)
         host, port = taken.getsockname()[:2]
         say(f"models      {', '.join(desk.models.offers)}")
-        say(f"page        http://{'localhost' if host == '127.0.0.1' else host}:{port}{root_path}  (Ctrl-C ends it)")
+        shown = "localhost" if host == "127.0.0.1" else f"[{host}]" if ":" in host else host
+        behind = f", for a proxy that shows it at {root_path}" if root_path else ""
+        say(f"page        http://{shown}:{port}{behind}  (Ctrl-C ends it)")
         serve(app, taken, root_path)
     return exit_codes.DONE
+
+
+def _leave(*_: object) -> None:
+    """Ends as Ctrl-C does, which removes the pictures."""
+    raise KeyboardInterrupt
 
 
 def _check_gradio() -> None:

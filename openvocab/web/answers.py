@@ -1,8 +1,10 @@
 """Puts questions to the models: what is asked is checked first, what was seen is kept, every error is one line."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +21,7 @@ from openvocab.web.models import Models
 from openvocab.web.panes import heat_range, label_numbers, shown_heat
 from openvocab.web.questions import Question, check, digest_of
 
+_LINE = 300  # letters
 _HEAT_TITLES = {"before": "cosine of pixel and word, before the model weighs it",
                 "after": "probability, after the model has weighed it"}  # fmt: skip
 
@@ -43,6 +46,7 @@ class Desk:
         self.limits = limits
         self.kept = Shelf(limits.kept_bytes // 2)
         self._seen = Shelf(limits.kept_bytes // 2)
+        self._lock, self._waiting = threading.Lock(), 0
         self._worker = ThreadPoolExecutor(1, "model")  # models answer one after the other; who waits too long is told
 
     def answer(self, question: Question) -> Iterator[dict[str, Any]]:
@@ -57,14 +61,31 @@ class Desk:
         """
         try:
             words, background = check(question, self.limits, self.models)
-            for name in question.models:
-                if not self.models.is_loaded(name):
-                    yield {"kind": "busy", "status": f"loading {name} ..."}
-                    self._worker.submit(self.models.segmenter, name).result()
-            yield {"kind": "busy", "status": "looking ..."}
-            yield self._in_time(question, words, background)
+            with self._place() as before:
+                if before:
+                    yield {"kind": "busy", "status": f"waiting, {before} before you ..."}
+                for name in question.models:
+                    if not self.models.is_loaded(name):
+                        yield {"kind": "busy", "status": f"loading {name} ..."}
+                        self._worker.submit(self.models.segmenter, name).result()
+                yield {"kind": "busy", "status": "looking ..."}
+                yield self._in_time(question, words, background)
         except (ValueError, OSError, DownloadError) as error:
-            yield {"kind": "error", "status": _without_path(message_of(error), question)}
+            yield {"kind": "error", "status": _one_line(message_of(error), question)}
+
+    @contextmanager
+    def _place(self) -> Iterator[int]:
+        """Takes a place in the queue; gives how many are before it."""
+        with self._lock:
+            before = self._waiting
+            if before > self.limits.waiting:
+                raise ValueError(f"busy: {before} questions are waiting already, try again in a moment")
+            self._waiting += 1
+        try:
+            yield before
+        finally:
+            with self._lock:
+                self._waiting -= 1
 
     def _in_time(self, question: Question, words: Vocabulary, background: Vocabulary | tuple) -> dict[str, Any]:
         waiting = self._worker.submit(self._compute, question, words, background)
@@ -78,6 +99,7 @@ class Desk:
     def _compute(self, question: Question, words: Vocabulary, background: Vocabulary | tuple) -> dict[str, Any]:
         start, panes, again = perf_counter(), [], True
         digest = digest_of(question.picture)
+        heat = question.heat if question.heat in ("|".join(entry) for entry in words.entries) else ""
         for name in question.models:
             segmenter = self.models.segmenter(name, question.exact)
             key = question.session, name, views_of(segmenter), digest
@@ -87,14 +109,16 @@ class Desk:
                 self._seen.put(key, look, look.nbytes)
             result = look(words, background, question.threshold or None)
             panes.append(self._pane(question, name, result, segmenter.unknown_words(words)))
-            if question.heat:
-                panes += self._heat_panes(question.heat, name, look, words, panes[-1]["key"])
+            if heat:
+                panes += self._heat_panes(heat, name, look, words, panes[-1]["key"])
         seconds = perf_counter() - start
         looked = "looked at before, asked again" if again else "looked and asked"
         colours = ["#" + bytes(colour).hex() for colour in legend.colours(len(words.names))]
         told = [{"name": name, "entry": "|".join(entry), "colour": colour}
                 for name, entry, colour in zip(words.names, words.entries, colours, strict=True)]
-        return {"kind": "done", "status": f"{looked}: {seconds:.2f} s", "words": told, "panes": panes}
+        note = f"; no heat map: {question.heat[:50]!r} is not one of the words" if question.heat and not heat else ""
+        return {"kind": "done", "status": f"{looked}: {seconds:.2f} s{note}", "words": told, "panes": panes,
+                "digest": digest}  # fmt: skip
 
     def _pane(self, question: Question, name: str, result: Result, unknown: Sequence[str]) -> dict[str, Any]:
         segmenter, height, width = self.models.segmenter(name), *result.labels.shape
@@ -121,5 +145,7 @@ class Desk:
         return panes
 
 
-def _without_path(message: str, question: Question) -> str:
-    return message.replace(str(question.picture), shown(question.name)) if question.picture else message
+def _one_line(message: str, question: Question) -> str:
+    """Leaves out where pictures lie, and what no line can hold."""
+    line = message.replace(str(question.picture), shown(question.name)) if question.picture else message
+    return line if len(line) <= _LINE else f"{line[:_LINE]}..."

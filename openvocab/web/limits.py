@@ -11,10 +11,10 @@ class Limits:
         upload_bytes: of an uploaded file.
         disk_bytes: of all uploads that lie in the temporary folder; more are refused until older ones are deleted.
         pixels: of a picture.
-        words: that are asked for at once, words for "none of these" included.
+        words: that are asked for at once, synonyms and words for "none of these" included.
         letters: of one word.
         text: letters of all words together.
-        seconds: that a question may wait for the model and be answered in.
+        seconds: that a question may wait for the model and be answered in, but for the time that loading takes.
         waiting: questions that wait; more are refused.
         kept_bytes: of what was seen and answered; the oldest goes first, and is computed again where it is asked for.
     """

@@ -1,5 +1,6 @@
 """The page itself, laid out with Gradio; what changes without the server lies in `viewer.js`."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,11 +8,11 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from openvocab.inference.inputs import find_inputs
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.web.answers import Desk
 from openvocab.web.models import Offer
 from openvocab.web.questions import Question, digest_of, question_of
+from openvocab.web.uploads import Uploads
 
 _HERE = Path(__file__).parent
 _NO_HEAT = "none"
@@ -22,9 +23,9 @@ _DEFAULT_WORDS = "person, cat|kitten, dog, tree, grass, sky, building, car"
 
 
 class Parts(NamedTuple):
-    """What people fill in, in the order in which it is sent."""
+    """What people fill in, in the order in which it is sent; of the picture {"path", "orig_name"} as JSON."""
 
-    picture: gr.Image
+    picture: gr.Textbox
     words: gr.Textbox
     none: gr.Textbox
     threshold: gr.Slider
@@ -34,21 +35,25 @@ class Parts(NamedTuple):
     heat: gr.Dropdown
 
 
-def build_page(desk: Desk, folder: Path, examples: Path | None, exact: bool) -> gr.Blocks:
+class Examples(NamedTuple):
+    """Pictures to try, in the temporary folder, and the words to ask with."""
+
+    pictures: Sequence[Path]
+    words: str
+
+
+def build_page(desk: Desk, uploads: Uploads, examples: Examples | None, exact: bool) -> gr.Blocks:
     """Builds the page.
 
     Args:
         desk: that answers.
-        folder: of the uploads.
-        examples: a folder of pictures that are offered, with a `vocabulary.txt`.
+        uploads: the pictures.
+        examples: that are offered.
         exact: whether the models' own protocol is kept where nobody says so.
     """
-    offered = find_inputs([str(examples)]).pictures if examples else []
+    offered, words = examples or Examples((), _DEFAULT_WORDS)
     names = {digest_of(file): file.name for file in offered}
-    words = _DEFAULT_WORDS
-    if examples and (examples / "vocabulary.txt").is_file():
-        words = ", ".join("|".join(entry) for entry in Vocabulary.from_file(examples / "vocabulary.txt").entries)
-    with gr.Blocks(title="openvocab: a mask per word", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title="openvocab: a mask per word", analytics_enabled=False) as page:
         gr.HTML(_HEADER, padding=False)
         with gr.Row(elem_id="columns"):
             dropped, asked, button = _asking(offered, words)
@@ -56,32 +61,56 @@ def build_page(desk: Desk, folder: Path, examples: Path | None, exact: bool) -> 
                 view = gr.HTML({"kind": "hint", "status": "Drop a picture and type words."}, elem_id="view",
                                html_template="<div class='viewer'></div>", css_template=_read("viewer.css"),
                                js_on_load=_read("viewer.js"), padding=False, apply_default_css=False)
-            parts = Parts(dropped, asked, *_options(list(desk.models.offers.values()), exact))
+            # What is sent of the picture is text: Gradio would copy the file and decode it by itself.
+            parts = Parts(gr.Textbox(visible=False), asked, *_options(list(desk.models.offers.values()), exact))
         address = gr.Textbox(visible=False)
 
         def ask(picture: Any, words: Any, none: Any, threshold: Any, model: Any, second: Any, exact: Any, heat: Any,
-                request: gr.Request) -> Iterator[tuple[Any, Any, str]]:
+                request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
             try:
                 sent = picture, words, none, threshold, model, second, exact, heat
-                question = question_of(sent, folder, request.session_hash or "")
+                question = question_of(sent, uploads, request.session_hash or "")
             except ValueError as error:
-                yield {"kind": "error", "status": str(error)}, gr.skip(), ""
+                yield {"kind": "error", "status": str(error)}, gr.skip(), gr.skip()
                 return
             for update in desk.answer(question):
-                yield update, _heat_choices(update, question.heat), _address(question, names)
+                if update["kind"] == "done":
+                    yield update, _heat_choices(update, question.heat), _address(question, update, names)
+                else:
+                    yield update, gr.skip(), gr.skip()
 
-        # Without Gradio's preprocessing, which decodes pictures by itself: `question_of` looks at what was sent.
         run = dict(fn=ask, inputs=list(parts), outputs=[view, parts.heat, address], preprocess=False, api_name=False,
-                   show_progress="hidden", concurrency_limit=1, concurrency_id="model", trigger_mode="always_last")
-        gr.on([button.click, asked.submit, parts.none.submit, parts.threshold.release, dropped.change,
-               *(part.input for part in (parts.model, parts.second, parts.exact, parts.heat))], **run)
+                   show_progress="hidden", concurrency_limit=None, trigger_mode="always_last", js=_SAY_ASKED)
+        gr.on([button.click, asked.submit, parts.none.submit, parts.none.blur, parts.picture.change,
+               *(part.input for part in (parts.threshold, parts.model, parts.second, parts.exact, parts.heat))], **run)
+        dropped.change(None, dropped, parts.picture, js=_PICTURE_SENT)
         address.change(None, address, None, js=_PUT_ADDRESS)
 
         def open_address(request: gr.Request) -> list[Any]:
             return _from_address(request, offered, list(desk.models.offers), words, exact)
 
-        page.load(open_address, None, list(parts), api_name=False)
+        page.load(open_address, None, [view, dropped, *parts[1:]], api_name=False)
     return page
+
+
+def words_of(examples: Path) -> str:
+    """Gives the words that are asked with at first: those of a folder's `vocabulary.txt`, else some of every day.
+
+    Args:
+        examples: the folder.
+
+    Raises:
+        ValueError: they cannot be read, or one holds a comma.
+    """
+    file = examples / "vocabulary.txt"
+    if not file.is_file():
+        return _DEFAULT_WORDS
+    entries = ["|".join(entry) for entry in Vocabulary.from_file(file).entries]
+    with_comma = [entry for entry in entries if "," in entry]
+    if with_comma:
+        raise ValueError(f"--examples: {file}: got {with_comma[0]!r}, expected words without commas, which separate "
+                         "words on the page")
+    return ", ".join(entries)
 
 
 def _asking(offered: Sequence[Path], words: str) -> tuple[gr.Image, gr.Textbox, gr.Button]:
@@ -104,7 +133,7 @@ def _options(offers: Sequence[Offer], exact: bool) -> list[Any]:
             threshold = gr.Slider(0, 1, 0, step=0.01, label="Smallest score", elem_id="threshold",
                                   info="Where the best word's score is below it, the place stays unmarked.")
             heat = gr.Dropdown([(_NO_HEAT, "")], value="", label="Heat map of", allow_custom_value=True, elem_id="heat",
-                               info="One word, before and after the model weighs it.")
+                               info="One of the words, before and after the model weighs it.")
             protocol = gr.Checkbox(exact, label="Exact protocol (all views)", elem_id="exact", info=_PRICE)
     return [none, threshold, model, second, protocol, heat]
 
@@ -122,37 +151,45 @@ def _read(name: str) -> str:
 
 
 def _heat_choices(update: dict[str, Any], chosen: str) -> Any:
-    if update["kind"] != "done":
-        return gr.skip()
     words = [word["entry"] for word in update["words"]]
     return gr.Dropdown([(_NO_HEAT, ""), *words], value=chosen if chosen in words else "")
 
 
-def _address(question: Question, names: dict[str, str]) -> str:
+def _address(question: Question, update: dict[str, Any], names: dict[str, str]) -> str:
     """Writes what was asked, for the address: who opens it sees the same, of an example with its picture."""
-    digest = digest_of(question.picture) if question.picture else ""
+    heat = question.heat if any(pane["kind"] == "after" for pane in update["panes"]) else ""
     told = {"words": question.words, "none": question.background, "threshold": question.threshold or "",
-            "model": question.models[0] if question.models else "", "second": (*question.models, "", "")[1],
-            "exact": int(question.exact), "heat": question.heat, "picture": names.get(digest, "")}
-    return urlencode({key: value for key, value in told.items() if value != ""})
+            "model": question.models[0], "second": (*question.models, "")[1], "exact": int(question.exact),
+            "heat": heat, "picture": names.get(update["digest"], "")}
+    address = urlencode({key: value for key, value in told.items() if value != ""})
+    return address if len(address) <= _ADDRESS_LETTERS else ""
 
 
-def _from_address(request: gr.Request, offered: list[Path], names: list[str], words: str, exact: bool) -> list[Any]:
-    """Reads what `_address` has written; what is unknown there is passed over, as the page shows what it took."""
-    told = request.query_params
+def _from_address(request: gr.Request, offered: Sequence[Path], names: list[str], words: str, exact: bool) -> list[Any]:
+    """Reads what `_address` has written; what is unknown is said, and then nothing is asked."""
+    told = {key: value for key, value in request.query_params.items() if key in _TOLD}
     if not told:  # whoever was faster than this answer keeps what he has typed and dropped
-        return [gr.skip()] * 8
-    pictures = {file.name: str(file) for file in offered}
-    model, second = told.get("model", ""), told.get("second", "")
-    try:
-        threshold = min(1.0, max(0.0, float(told.get("threshold", 0))))
-    except ValueError:
-        threshold = 0.0
-    return [pictures.get(told.get("picture", ""), gr.skip()), told.get("words", words), told.get("none", ""), threshold,
-            model if model in names else names[0], second if second in names else "",
-            told["exact"] != "0" if "exact" in told else exact, told.get("heat", "")]  # fmt: skip
+        return [gr.skip()] * 9
+    pictures = {"": gr.skip()} | {file.name: str(file) for file in offered}
+    picture, model, second = (told.get(key, "") for key in ("picture", "model", "second"))
+    threshold, flag = told.get("threshold", "0"), told.get("exact", str(int(exact)))
+    wrong = [f"{key}: got {value[:50]!r}, expected one of {', '.join(filter(None, known))}"
+             for key, value, known in (("picture", picture, pictures), ("model", model, ["", *names]),
+                                       ("second", second, ["", *names]), ("exact", flag, ("0", "1")))
+             if value not in known]  # fmt: skip
+    if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", threshold):
+        wrong.append(f"threshold: got {threshold[:50]!r}, expected 0..1")
+    if wrong:
+        status = {"kind": "error", "status": f"address: {'; '.join(wrong)}"}
+        return [status, gr.skip(), told.get("words", words), told.get("none", ""), *[gr.skip()] * 5]
+    return [gr.skip(), pictures[picture], told.get("words", words), told.get("none", ""), float(threshold),
+            model or names[0], second, flag == "1", told.get("heat", "")]  # fmt: skip
 
 
+_ADDRESS_LETTERS = 4000  # which every browser and proxy takes
+_TOLD = ("words", "none", "threshold", "model", "second", "exact", "heat", "picture")
+_PICTURE_SENT = "(file) => file ? JSON.stringify({path: file.path, orig_name: file.orig_name}) : ''"
+_SAY_ASKED = "(...sent) => { window.dispatchEvent(new Event('openvocab-asked')); return sent; }"
 _HEADER = """<h1>A mask per word</h1>
 <p>Give it a picture and any words; change a word and see what changes.</p>"""
 _ICON = ("<link rel='icon' href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"

@@ -1,7 +1,8 @@
 """What a browser sent becomes a question, or one line that says what was expected."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from openvocab.vocab.background import combine
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.web.limits import Limits
 from openvocab.web.models import Models
+from openvocab.web.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -41,37 +43,42 @@ class Question:
     heat: str = ""
 
 
-def question_of(sent: Sequence[Any], folder: Path, session: str) -> Question:
+def question_of(sent: Sequence[Any], uploads: Uploads, session: str) -> Question:
     """Reads what a browser sent, which may be anything.
 
     Args:
-        sent: picture ({"path", "orig_name"} or None), words, words for "none of these", threshold, model, second model,
-            whether the protocol is exact, word of the heat maps.
-        folder: of the uploads.
+        sent: picture ({"path", "orig_name"} as JSON, or ""), words, words for "none of these", threshold, model, second
+            model, whether the protocol is exact, word of the heat maps.
+        uploads: the pictures.
         session: of the browser.
 
     Raises:
-        ValueError: another form, or a picture that was not uploaded.
+        ValueError: another form, or a picture that is not (or no longer) kept here.
     """
     picture, words, none, threshold, model, second, exact, heat = sent
-    texts = {"words": words, "none": none, "model": model, "second": second, "heat": heat}
+    texts = {"picture": picture, "words": words, "none": none, "model": model, "second": second, "heat": heat}
     for name, text in texts.items():
         if not isinstance(text, str | None):
             raise ValueError(f"{name}: expected text, got {type(text).__name__}")
     if not isinstance(threshold, int | float | None) or not 0 <= (threshold or 0) <= 1:
         raise ValueError(f"threshold: expected 0..1, got {str(threshold)[:20]}")
-    path, name = _uploaded(picture, folder)
-    return Question(session, path, name, words or "", none or "", float(threshold or 0),
-                    tuple(filter(None, (model, second))), bool(exact), heat or "")  # fmt: skip
+    path, name = _uploaded(picture, uploads) if picture else (None, "")
+    words, none = (", ".join((text or "").splitlines()) for text in (words, none))  # a list that was pasted
+    return Question(session, path, name, words, none, float(threshold or 0), tuple(filter(None, (model, second))),
+                    bool(exact), heat or "")  # fmt: skip
 
 
-def _uploaded(picture: Any, folder: Path) -> tuple[Path | None, str]:
-    if picture is None:
-        return None, ""
-    told = picture.get("path") if isinstance(picture, Mapping) else None
-    if not isinstance(told, str) or "\0" in told or not Path(told).resolve().is_relative_to(folder.resolve()):
-        raise ValueError("picture: expected one that was uploaded here")
-    return Path(told), str(picture.get("orig_name") or "picture")
+def _uploaded(picture: str, uploads: Uploads) -> tuple[Path, str]:
+    try:
+        told = json.loads(picture)
+        path, name = told["path"], told.get("orig_name") or "picture"
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError("picture: expected one that was uploaded here") from error
+    found = uploads.find(path) if isinstance(path, str) and isinstance(name, str) else None
+    if found is None:
+        raise ValueError("picture: it is not kept here (any more: an hour after their last use pictures are deleted); "
+                         "drop it again")
+    return found, name[:200]
 
 
 def digest_of(file: Path) -> str:
@@ -103,8 +110,9 @@ def check(question: Question, limits: Limits, models: Models) -> tuple[Vocabular
     words = Vocabulary.parse(question.words)
     background = Vocabulary.parse(question.background) if question.background.strip() else ()
     asked = combine(words, background)[1]
-    if len(asked) > limits.words:
-        raise ValueError(f"words: got {len(asked)}, expected at most {limits.words} on this page")
+    count = sum(map(len, asked.entries))  # each synonym is encoded
+    if count > limits.words:
+        raise ValueError(f"words: got {count}, expected at most {limits.words} on this page")
     longest = max((word for entry in asked.entries for word in entry), key=len)
     if len(longest) > limits.letters:
         raise ValueError(f"words: got {longest[:20]}... with {len(longest)} letters, expected at most "

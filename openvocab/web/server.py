@@ -6,10 +6,12 @@ from elsewhere.
 
 import io
 import json
+import logging
 import os
 import re
 import shutil
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,16 @@ from fastapi import FastAPI, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openvocab.inference.images import read_image
 from openvocab.inference.inputs import find_inputs
 from openvocab.inference.result import Result, encode
 from openvocab.web.answers import Desk
-from openvocab.web.page import build_page, page_options
+from openvocab.web.limits import Limits
+from openvocab.web.page import Examples, build_page, page_options, words_of
 from openvocab.web.panes import shown_map, shown_picture
+from openvocab.web.uploads import Uploads
+
+logger = logging.getLogger(__name__)
 
 # Of Gradio, which offers more than this page needs: other servers' files by proxy, monitoring, programs' interfaces.
 _ANSWERED = re.compile(
@@ -33,6 +40,8 @@ _ANSWERED = re.compile(
     r"|gradio_api/(queue/(join|data)/?$|upload/?$|upload_progress$|file=|heartbeat/|startup-events|info/?$|reset/?$"
     r"|cancel/?$|run/predict/?$|app_id/?$|theme\.css$))"
 )
+_UPLOAD = "/gradio_api/upload"
+_REQUEST_BYTES = 1 << 20  # of a request that brings no picture
 # Gradio builds parts of its page from text, and so needs 'unsafe-eval'; nothing comes from another machine.
 _POLICY = ("default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
            "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; form-action 'self'")  # fmt: skip
@@ -41,30 +50,40 @@ _GONE = "this answer is no longer kept: ask again"
 
 
 class Guard:
-    """Answers the paths of the page only, with the policy; refuses uploads where the disk's share is used up."""
+    """Answers the paths of the page only, with the policy, and reads no more of a request than the page sends."""
 
-    def __init__(self, app: ASGIApp, folder: Path, disk_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, folder: Path, limits: Limits) -> None:
         """Stands in front of an app.
 
         Args:
             app: that answers.
-            folder: of the uploads.
-            disk_bytes: of all uploads together.
+            folder: of the pictures.
+            limits: of the server.
         """
         self._app = app
         self._folder = folder
-        self._disk_bytes = disk_bytes
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what may be answered; see ASGI."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        if not _ANSWERED.match(path) or ".." in path:
+        if not self._is_answered(path):
             return await Response("not here", 404)(scope, receive, send)
-        if path.startswith("/gradio_api/upload") and scope["method"] == "POST" and self._is_full():
-            text = json.dumps({"detail": "too many pictures at the moment: try again in some minutes"})
-            return await Response(text, 503, media_type="application/json")(scope, receive, send)
+        most = _REQUEST_BYTES + (self._limits.upload_bytes if path.startswith(_UPLOAD) else 0)
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > most:
+            return await Response(f"request: expected at most {most >> 20} MB", 413)(scope, receive, send)
+        taken = 0
+
+        async def receive_bounded() -> dict[str, Any]:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > most:
+                raise ClientDisconnect  # it has said another length, or none
+            return message
 
         async def send_with_policy(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -72,12 +91,15 @@ class Guard:
             await send(message)
 
         try:
-            return await self._app(scope, receive, send_with_policy)
-        except ClientDisconnect:  # in the middle of an upload: nobody is left to be told
+            return await self._app(scope, receive_bounded, send_with_policy)
+        except ClientDisconnect:  # in the middle of a request: nobody is left to be told
             return None
 
-    def _is_full(self) -> bool:
-        return sum(file.stat().st_size for file in self._folder.rglob("*") if file.is_file()) > self._disk_bytes
+    def _is_answered(self, path: str) -> bool:
+        if not _ANSWERED.match(path) or ".." in path:
+            return False
+        _, is_file, wanted = path.partition("/file=")
+        return not is_file or Path(wanted).is_relative_to(self._folder)  # Gradio fetches other addresses for anybody
 
 
 def build_app(desk: Desk, folder: Path, examples: Path | None = None, exact: bool = False, root_path: str = ""
@@ -94,7 +116,10 @@ def build_app(desk: Desk, folder: Path, examples: Path | None = None, exact: boo
     Returns:
         An ASGI app.
     """
+    folder = folder.resolve()
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read where a component is made
+    uploads = Uploads(folder, desk.limits)
+    drawing = threading.Semaphore(2)  # of 24 million pixels each takes a gigabyte
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @app.get("/answer/{key}/{file}")
@@ -109,26 +134,41 @@ def build_app(desk: Desk, folder: Path, examples: Path | None = None, exact: boo
         name, result = kept
         if ending:
             headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(Path(name).stem + ending, safe='')}"
-        return Response(make(result, name), media_type=kind, headers=headers)
+        with drawing:
+            return Response(make(result, name), media_type=kind, headers=headers)
 
-    page = build_page(desk, folder, _copied(examples, folder) if examples else None, exact)
-    page.queue(api_open=False, max_size=desk.limits.waiting)
-    gr.mount_gradio_app(app, page, path="/", root_path=root_path or None, max_file_size=desk.limits.upload_bytes,
-                        **page_options())
+    # In place of Gradio's own, which leaves behind what is cut short and bounds neither requests nor the disk.
+    app.post(_UPLOAD)(uploads.take)
+    app.get(_UPLOAD + "_progress")(lambda: Response('data: {"msg": "done"}\n\n', media_type="text/event-stream"))
+
+    page = build_page(desk, uploads, _copied(examples, folder) if examples else None, exact)
+    page.queue(api_open=False)  # without a bound of Gradio's, which nobody would see: the desk says who waits
+    gr.mount_gradio_app(app, page, path="/", root_path=root_path or None, **page_options())
     # Without this, of a mounted page Gradio takes any path of this machine for an uploaded picture, and copies the file
     # to where it can be fetched.
     page.has_launched = True
-    return Guard(app, folder, desk.limits.disk_bytes)
+    return Guard(app, folder, desk.limits)
 
 
-def _copied(examples: Path, folder: Path) -> Path:
-    """Copies pictures and words to where Gradio may read, so that nothing else of their folder is reachable."""
-    copies = folder / "examples"
-    copies.mkdir()
-    words = examples / "vocabulary.txt"
-    for file in (*find_inputs([str(examples)]).pictures, *([words] if words.is_file() else [])):
-        shutil.copy(file, copies)
-    return copies
+def _copied(examples: Path, folder: Path) -> Examples:
+    """Copies pictures to where Gradio may read, so that nothing else of their folder is reachable.
+
+    Raises:
+        ValueError: a vocabulary that cannot be read, or none of the pictures can.
+    """
+    words, copies = words_of(examples), folder / "examples"
+    copies.mkdir(exist_ok=True)
+    found = []
+    for file in find_inputs([str(examples)]).pictures:
+        try:
+            read_image(file)
+        except ValueError as error:
+            logger.warning("left out of the examples: %s", error)
+            continue
+        found.append(Path(shutil.copy(file, copies)))
+    if not found:
+        raise ValueError(f"--examples: no picture in {examples} can be read")
+    return Examples(found, words)
 
 
 def _picture(pixels: Any) -> bytes:
@@ -165,7 +205,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None) or 0
-        why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
+        told = getattr(error, "strerror", None) or str(error)
+        why = os.strerror(number) if number > 0 else told.partition(" (while")[0]
         raise ValueError(f"address: {host}:{port} cannot be taken ({why}), expected a free one of this machine "
                          "(--host, --port; --port 0 finds one)") from error
 

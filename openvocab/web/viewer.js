@@ -260,5 +260,14 @@ document.addEventListener("paste", (event) => {
   input.dispatchEvent(new Event("change", { bubbles: true }));
 });
 
+// From the click until the server says something, the old answer is no answer.
+window.addEventListener("openvocab-asked", () => {
+  turn++;
+  const root = element.querySelector(".viewer");
+  root.querySelector(".status")?.remove();
+  root.prepend(make("p", { class: "status busy", role: "status" }, "asking ..."));
+  root.classList.add("stale");
+});
+
 watch("value", () => show());
 show();

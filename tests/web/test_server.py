@@ -5,9 +5,7 @@ import io
 import json
 import socket
 import threading
-import time
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +15,7 @@ from openvocab.inference.one_view import one_view
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.web.limits import Limits
 from openvocab.web.questions import question_of
+from openvocab.web.uploads import Uploads
 
 
 def labels_of(visitor, pane) -> np.ndarray:
@@ -104,18 +103,21 @@ def test_no_file_of_the_server_is_reachable(visitor, path):
 
 @pytest.mark.parametrize("path", ("/etc/passwd", "setup.py", "../../etc/passwd", "http://127.0.0.1:1/a.png"))
 def test_a_picture_is_one_that_was_uploaded(visitor, folder, path):
-    answer = visitor.ask({"path": path, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}})
-    assert answer["kind"] == "refused", "before Gradio copies it to where it can be fetched"
+    answer = visitor.ask(json.dumps({"path": path, "orig_name": "a.png"}))
+    assert answer["kind"] == "error" and answer["status"].startswith("picture: it is not kept here"), answer
+    gradios = {"path": path, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+    assert visitor.ask(gradios)["kind"] == "refused", "before Gradio copies it to where it can be fetched"
     assert not list(folder.rglob("passwd")) + list(folder.rglob("setup.py"))
     assert visitor.ask(visitor.picture(png()))["kind"] == "done"
 
 
 @pytest.mark.parametrize("sent", (
-    "/etc/passwd", {}, {"path": None}, {"path": "/etc/passwd"}, {"path": "\0"}, {"path": 7}, {"path": "../passwd"}, [1],
+    "/etc/passwd", "{}", "[1]", "7", '{"path": null}', '{"path": "/etc/passwd"}', '{"path": "\\u0000"}', '{"path": 7}',
+    '{"path": "../passwd"}', "[" * 100_000, {"path": "a"},
 ))  # fmt: skip
-def test_a_picture_is_checked_again_where_it_is_used(sent, tmp_path):
-    with pytest.raises(ValueError, match="picture: expected one that was uploaded here"):
-        question_of([sent, "cat", "", 0, "catseg", "", False, ""], tmp_path, "session")
+def test_a_picture_that_was_not_uploaded(sent, tmp_path):
+    with pytest.raises(ValueError, match="^picture: (expected|it is not kept)"):
+        question_of([sent, "cat", "", 0, "catseg", "", False, ""], Uploads(tmp_path, Limits()), "session")
 
 
 def test_nothing_may_come_from_another_machine(visitor):
@@ -141,19 +143,6 @@ def test_what_one_view_costs_is_what_was_measured(repository):
     assert all(row in (repository / "docs/WEB.md").read_text() for row in rows)
 
 
-def test_a_full_share_of_the_disk_refuses_uploads_until_there_is_room(models, tmp_path):
-    with served(models, tmp_path, Limits(disk_bytes=30_000)) as address:
-        visitor = Visitor(address)
-        for _ in range(9):
-            answer = visitor.upload(png(seed=_))
-            if answer.status_code != 200:
-                break
-        assert answer.status_code == 503 and answer.json()["detail"].startswith("too many pictures at the moment")
-        for file in tmp_path.rglob("*.png"):
-            file.unlink()
-        assert visitor.upload(png()).status_code == 200
-
-
 def test_a_busy_port_is_said():
     from openvocab.web.server import listen
 
@@ -173,21 +162,56 @@ def test_loading_is_said(visitor, models, monkeypatch):
     assert models.is_loaded("lseg") and not models.is_loaded("catseg")
 
 
-def test_a_full_queue_is_said_and_nobody_waits_without_end(models, tmp_path, monkeypatch):
+def test_who_waits_is_told_and_the_queue_has_an_end(models, tmp_path, monkeypatch):
     once, release = models.segmenter("catseg", exact=False), threading.Event()
     see = type(once.model).see
     monkeypatch.setattr(once.model, "see", lambda *args: release.wait(20) and see(once.model, *args), raising=False)
     with served(models, tmp_path, Limits(waiting=2)) as address:
         visitors = [Visitor(address) for _ in range(4)]
-        pictures = [visitor.picture(png()) for visitor in visitors]
-        refused = 0
-        for visitor, picture in zip(visitors, pictures, strict=True):
-            try:
-                visitor.send(picture)
-                time.sleep(0.3)  # until the first one has left the queue for the model
-            except httpx.HTTPStatusError as error:
-                refused += 1
-                assert error.response.status_code == 503 and "Queue is full" in error.response.text
+        told = []
+        for visitor in visitors:
+            visitor.send(visitor.picture(png()))
+            updates = visitor.updates()
+            told.append(next(output["data"][0] for message in updates
+                             if (output := message.get("output") or {}).get("data")))  # fmt: skip
         release.set()
-        assert refused == 1
-        assert all(list(visitor.updates())[-1]["msg"] == "process_completed" for visitor in visitors[:3])
+        assert [one["status"] for one in told] == [
+            "looking ...", "waiting, 1 before you ...", "waiting, 2 before you ...",
+            "busy: 3 questions are waiting already, try again in a moment"]  # fmt: skip
+        assert told[3]["kind"] == "error"
+        last, until = Visitor(address), time.monotonic() + 20
+        while (answer := last.ask(last.picture(png())))["kind"] != "done":
+            assert answer["status"].startswith("busy") and time.monotonic() < until
+
+
+@pytest.mark.parametrize(("heat", "note"), [("couch", "'couch'"), ("zebra", "'zebra'"), ("x" * 99_000, "'xxx")])
+def test_a_heat_map_is_of_one_of_the_words(visitor, heat, note):
+    answer = visitor.ask(visitor.picture(png()), heat=heat)
+    assert [pane["kind"] for pane in answer["panes"]] == ["masks"]
+    assert f"; no heat map: {note}" in answer["status"] and answer["status"].endswith(" is not one of the words")
+
+
+def test_a_list_that_was_pasted(visitor):
+    answer = visitor.ask(visitor.picture(png()), words="sky\nsea, sand\r\ntree")
+    assert [word["name"] for word in answer["words"]] == ["sky", "sea", "sand", "tree"]
+
+
+def opened(visitor, told: str) -> list:
+    """What the page is given when an address is opened."""
+    loading = [one for one in visitor.http.get("/config").json()["dependencies"] if len(one["outputs"]) == 9][0]
+    asked = {"data": [], "fn_index": loading["id"], "session_hash": visitor.session}
+    visitor.http.post(f"/gradio_api/queue/join?{told}", json=asked).raise_for_status()
+    return list(visitor.updates())[-1]["output"]["data"]
+
+
+def test_an_address_is_taken_whole_or_not_at_all(visitor):
+    view, picture, words, none, threshold, model, second, exact, heat = opened(
+        visitor, "words=a%26b%2C+%F0%9F%90%B6&none=100%25&threshold=0.25&model=lseg&exact=1&heat=a%26b")
+    assert (words, none, threshold, model, second, exact, heat) == ("a&b, \N{DOG FACE}", "100%", 0.25, "lseg", "", True,
+                                                                  "a&b")  # fmt: skip
+    for told, line in (("model=catseg_l", "model: got 'catseg_l', expected one of catseg, lseg"),
+                       ("second=x&exact=yes", "second: got 'x', expected one of catseg, lseg; exact: got 'yes'"),
+                       ("threshold=7", "threshold: got '7', expected 0..1"),
+                       ("picture=nix.png", "picture: got 'nix.png'")):
+        view, picture, *_ = opened(visitor, told)
+        assert view["kind"] == "error" and line in view["status"] and picture == {"__type__": "update"}

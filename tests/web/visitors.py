@@ -82,10 +82,10 @@ class Visitor:
     def upload(self, content: bytes, name: str = "picture.png") -> httpx.Response:
         return self.http.post("/gradio_api/upload", files={"files": (name, content)})
 
-    def picture(self, content: bytes, name: str = "picture.png") -> dict:
+    def picture(self, content: bytes, name: str = "picture.png") -> str:
         """What the page sends of an uploaded picture."""
         path = self.upload(content, name).raise_for_status().json()[0]
-        return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+        return json.dumps({"path": path, "orig_name": name})
 
     def send(self, picture, words=WORDS, none="", threshold=0, model="catseg", second="", exact=False, heat="") -> None:
         data = [picture, words, none, threshold, model, second, exact, heat]
