@@ -32,6 +32,7 @@ Words = Vocabulary | Sequence[str]
 
 _CHUNK = 1 << 26  # elements upsampled at once (256 MiB)
 _SHOWN_WORDS = 10  # in a warning
+_WARNED_WORDS = 1 << 16  # are remembered
 
 
 class Segmenter:
@@ -318,6 +319,8 @@ class Segmenter:
 
     def _warn_of_unknown_words(self, vocabulary: Vocabulary) -> None:
         new = [word for word in self.unknown_words(vocabulary) if word not in self._warned]
+        if len(self._warned) > _WARNED_WORDS:  # a server is asked for ever
+            self._warned.clear()
         self._warned.update(new)
         if new:
             shown = ", ".join(new[:_SHOWN_WORDS]) + (f" and {len(new) - _SHOWN_WORDS} more" * (len(new) > _SHOWN_WORDS))

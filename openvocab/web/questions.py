@@ -117,8 +117,8 @@ def check(question: Question, limits: Limits, models: Models) -> tuple[Vocabular
     if len(longest) > limits.letters:
         raise ValueError(f"words: got {longest[:20]}... with {len(longest)} letters, expected at most "
                          f"{limits.letters}")
-    if not 1 <= len(question.models) <= 2:
-        raise ValueError(f"models: expected one or two, got {len(question.models)}")
+    if not 1 <= len(set(question.models)) == len(question.models) <= 2:
+        raise ValueError(f"model: expected one, or two different ones, got {', '.join(question.models) or 'none'}")
     for name in question.models:
         models.find(name)
     _check_size(question.picture, limits.pixels)

@@ -8,8 +8,9 @@ import threading
 import time
 from pathlib import Path
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from openvocab.web.limits import Limits
 

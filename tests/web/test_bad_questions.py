@@ -111,6 +111,7 @@ TYPED = {
     "a picture as text": ({"picture": "/etc/passwd"}, "picture: expected one that was uploaded here"),
     "synonyms count": ({"words": "|".join(f"a{n}" for n in range(257))}, "words: got 257, expected at most 256"),
     "no model": ({"model": "other"}, "other"),
+    "the same model twice": ({"second": "catseg"}, "expected one, or two different ones, got catseg, catseg"),
     "no second model": ({"second": "<script>"}, "<script>"),
     "no picture": ({"picture": None}, "picture: none yet"),
 }

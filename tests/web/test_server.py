@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
