@@ -33,7 +33,7 @@ for name, value in (("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", str(2 
     os.environ.setdefault(name, value)
 
 # Folders whose tests take longest. They start first, or one worker would end with a long file while others wait.
-LONGEST_FIRST = ("golden", "e2e", "catseg", "tests", "engine", "kernels")  # "tests" are those in no folder
+LONGEST_FIRST = ("golden", "e2e", "web", "catseg", "tests", "engine", "kernels")  # "tests" are those in no folder
 
 # Folders whose tests share a worker: one forks processes of a server (`processes`), which takes eight seconds to come
 # up, the other imports Gradio, which takes five.
