@@ -20,6 +20,10 @@ from openvocab.cli import web
     (("--port", "many"), "argument --port: invalid int value: 'many'"),
     (("--prot", "80"), "--prot 80, did you mean --port? (see openvocab web --help)"),
     (("--model", ""), "argument --model: got an empty text"),
+    (("--examples", "setup.py"), "--examples: expected a folder, got a file: setup.py"),
+    (("--root-path", "https://example.org/masks"), "got 'https://example.org/masks', expected a path such as /masks"),
+    (("--config-file", "catseg_b", "--weights", "a.pth", "--model", "catseg_b"),
+     "--model: got catseg_b, which is the name of --config-file as well; expected different names"),
 ])  # fmt: skip
 def test_what_cannot_be_is_one_line(call, arguments, expected):
     code, out, err = call("web", *arguments)
@@ -48,7 +52,8 @@ def test_a_busy_port_and_models_that_are_not_there(call):
 
 
 @pytest.mark.browser
-def test_as_a_process_it_says_where_it_is_and_leaves_nothing(repository, tmp_path):
+@pytest.mark.parametrize("end", (signal.SIGINT, signal.SIGTERM))
+def test_as_a_process_it_says_where_it_is_and_leaves_nothing(repository, tmp_path, end):
     environment = os.environ | {"PYTHONPATH": str(repository), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "openvocab", "web", "--port", "0", "--model", "emojiscapes_catseg"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -57,7 +62,7 @@ def test_as_a_process_it_says_where_it_is_and_leaves_nothing(repository, tmp_pat
     address = re.fullmatch(r"page        (http://localhost:\d+)  \(Ctrl-C ends it\)\n", lines[1])[1]
     assert [path.name for path in tmp_path.glob("openvocab-web-*")]
     assert urllib.request.urlopen(address).status == 200
-    process.send_signal(signal.SIGINT)
+    process.send_signal(end)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and err == "interrupted\n"
     assert not list(tmp_path.glob("openvocab-web-*"))
