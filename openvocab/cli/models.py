@@ -1,14 +1,13 @@
 """`openvocab models`: lists the models that have a name; fetches and checks their weights."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 
 from openvocab import exit_codes
 from openvocab.checkpoint import zoo
 from openvocab.checkpoint.verify import verified
 from openvocab.checkpoint.zoo_models import ZooModel
-from openvocab.cli.running import Parser, run
+from openvocab.cli.running import Parser, run_with_warnings
 from openvocab.console import report, say, shown
 
 
@@ -33,8 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code, see `openvocab.exit_codes`.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-
     def work() -> int:
         args = build_parser().parse_args(arguments)
         chosen = [zoo.find(name) for name in [*args.names, *args.fetch]]
@@ -45,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show(chosen)
         return exit_codes.DONE
 
-    return run(work)
+    return run_with_warnings(work)
 
 
 def show(chosen: Sequence[ZooModel] = ()) -> None:

@@ -1,6 +1,7 @@
 """What the sub-commands share: a parser whose errors are one line, and errors that become an exit code."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import IO, Any
@@ -62,6 +63,19 @@ class Parser(argparse.ArgumentParser):
         options = [name for action in self._actions for name in action.option_strings]
         hint = did_you_mean(unknown, options) if unknown.startswith("-") else ""
         raise ValueError(f"{message}{hint} (see {self.prog} --help)")
+
+
+def run_with_warnings(work: Callable[[], int]) -> int:
+    """Does as `run`, and prints warnings as lines on stderr; `train` and `evaluate` have loggers of their own.
+
+    Args:
+        work: gives an exit code.
+
+    Returns:
+        Its exit code, or that of an error or of Ctrl-C.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    return run(work)
 
 
 def run(work: Callable[[], int]) -> int:

@@ -4,14 +4,13 @@ Of what lies in the output folder, only this program's own files are replaced.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openvocab import exit_codes
-from openvocab.cli.running import run
+from openvocab.cli.running import run_with_warnings
 from openvocab.cli.segment_options import OUTPUT, build_parser, pictures_of, source_of, words_of
 from openvocab.console import OutputClosedError, report, say, shown
 
@@ -40,8 +39,6 @@ def main(
     Returns:
         Exit code, see `openvocab.exit_codes`.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-
     def work() -> int:
         args = build_parser(program, pictures).parse_args(arguments)
         if args.list_models:
@@ -51,7 +48,7 @@ def main(
             return exit_codes.DONE
         return _run(args) if args.video_input is None and args.webcam is None else _run_video(args)
 
-    return run(work)
+    return run_with_warnings(work)
 
 
 def _run(args: argparse.Namespace) -> int:

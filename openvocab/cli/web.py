@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from openvocab import exit_codes
 from openvocab.assets import config_path
-from openvocab.cli.running import Parser, run
+from openvocab.cli.running import Parser, run_with_warnings
 from openvocab.console import say
 from openvocab.preflight import WEB_REQUIREMENT, version_in_bounds, version_of
 
@@ -58,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code, see `openvocab.exit_codes`.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    return run(lambda: _run(build_parser().parse_args(arguments)))
+    return run_with_warnings(lambda: _run(build_parser().parse_args(arguments)))
 
 
 def _run(args: argparse.Namespace) -> int:

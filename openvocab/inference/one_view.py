@@ -1,4 +1,4 @@
-"""One view of a picture instead of windows: several times faster, and a little less exact (docs/PERFORMANCE.md)."""
+"""One view of a picture instead of windows: several times faster, and a little less exact (docs/WEB.md)."""
 
 from copy import copy
 

@@ -32,7 +32,7 @@ class Desk:
     Attributes:
         models: that may be asked.
         limits: of a question and of all that is kept.
-        kept: (image, result) and encoded pictures, under keys that only the asker was told.
+        kept: (name of the picture, result) and encoded heat maps, under keys that only the asker was told.
     """
 
     def __init__(self, models: Models, limits: Limits) -> None:
@@ -56,8 +56,8 @@ class Desk:
             question: whatever a browser sent.
 
         Yields:
-            What the browser shows: {"status", "kind"} with "busy" while a model is loaded; last "error", or "done" with
-            "words" and "panes".
+            What the browser shows: {"status", "kind"} with "busy" while others are before it, a model is loaded or
+            looks; last "error", or "done" with "words", "panes" and "digest" of the picture.
         """
         try:
             words, background = check(question, self.limits, self.models)

@@ -89,9 +89,10 @@ def offers_of(names: Sequence[str], device: str | None, dtype: str, download: bo
         ValueError: no such model, or its file has changed.
         DownloadError: its parameters cannot be had.
     """
-    here = sorted((model for model in zoo.models() if zoo.on_disk(model)), key=lambda m: m.name != FOR_PHOTOGRAPHS)
+    chosen = [zoo.find(name) for name in dict.fromkeys(names)] or sorted(
+        (model for model in zoo.models() if zoo.on_disk(model)), key=lambda model: model.name != FOR_PHOTOGRAPHS)
     offers = []
-    for model in [zoo.find(name) for name in dict.fromkeys(names)] or here:
+    for model in chosen:
         file = zoo.weights_file(model, download=download)
         offers.append(Offer(model.name, model.note, loader(model.name, str(file), device, dtype), model.shipped))
     return offers

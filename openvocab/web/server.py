@@ -124,13 +124,12 @@ def build_app(desk: Desk, folder: Path, examples: Path | None = None, exact: boo
 
     @app.get("/answer/{key}/{file}")
     def answer(key: str, file: str) -> Response:
-        kept = desk.kept.find(key)
-        if kept is None or file not in _FILES:
+        kept, headers = desk.kept.find(key), {"cache-control": "private, max-age=3600"}
+        if file == "heat.png" and isinstance(kept, bytes):
+            return Response(kept, media_type="image/png", headers=headers)
+        if file not in _FILES or not isinstance(kept, tuple):
             return Response(_GONE, 404, media_type="text/plain")
         make, kind, ending = _FILES[file]
-        headers = {"cache-control": "private, max-age=3600"}
-        if isinstance(kept, bytes):
-            return Response(kept, media_type=kind, headers=headers)
         name, result = kept
         if ending:
             headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(Path(name).stem + ending, safe='')}"
@@ -180,7 +179,6 @@ def _picture(pixels: Any) -> bytes:
 _FILES: dict[str, tuple[Callable[[Result, str], bytes], str, str]] = {
     "picture.jpg": (lambda result, name: shown_picture(result.image), "image/jpeg", ""),
     "map.png": (lambda result, name: shown_map(result), "image/png", ""),
-    "heat.png": (lambda result, name: b"", "image/png", ""),
     "labels.png": (lambda result, name: _picture(result.label_map()), "image/png", "_labels.png"),
     "overlay.png": (lambda result, name: _picture(result.sheet()), "image/png", "_overlay.png"),
     "coco.json": (lambda result, name: json.dumps(result.to_coco(name), ensure_ascii=False).encode(),

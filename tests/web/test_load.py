@@ -2,7 +2,6 @@
 
 import io
 import re
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from visitors import Visitor, png, served
+from visitors import Visitor, hang_up_in_an_upload, png, served
 
 from openvocab.inference.one_view import one_view
 from openvocab.web.limits import Limits
@@ -34,12 +33,7 @@ def expected(models, name, content: bytes, folder) -> dict[str, np.ndarray]:
 def hang_up(address: str, number: int) -> None:
     """Leaves in the middle: of an upload, or of an answer."""
     if number % 2:
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
-                               b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
-                               b'Content-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n' + bytes(500))
-        return
+        return hang_up_in_an_upload(address)
     visitor = Visitor(address)
     visitor.send(visitor.picture(png(seed=1000 + number)), words="cat, dog")
     for _ in visitor.updates():

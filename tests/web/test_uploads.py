@@ -2,11 +2,10 @@
 
 import json
 import os
-import socket
 import time
 
 import pytest
-from visitors import Visitor, png, served
+from visitors import Visitor, hang_up_in_an_upload, png, served
 
 from openvocab.web.limits import Limits
 from openvocab.web.uploads import Uploads
@@ -40,12 +39,7 @@ def test_what_is_no_single_picture_is_one_line_and_leaves_nothing(fresh, parts, 
 
 def test_who_hangs_up_leaves_nothing(fresh):
     visitor, folder = fresh
-    host, port = str(visitor.http.base_url).removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\nContent-Type: "
-                           b"multipart/form-data; boundary=b\r\n\r\n--b\r\nContent-Disposition: form-data; "
-                           b'name="files"; filename="a.png"\r\n\r\n' + bytes(50_000))
-        time.sleep(0.2)
+    hang_up_in_an_upload(str(visitor.http.base_url))
     for _ in range(3):  # what it had reserved is free again
         assert visitor.upload(bytes(90_000)).status_code == 200
     assert len(files_in(folder)) == 3

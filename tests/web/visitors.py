@@ -4,6 +4,7 @@ import io
 import json
 import os
 import secrets
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -68,6 +69,16 @@ def served(models: Models, folder, limits: Limits | None = None, root_path: str 
         finally:
             server.should_exit = True
             thread.join(10)
+
+
+def hang_up_in_an_upload(address: str) -> None:
+    """Sends half of a picture, and leaves."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\nContent-Type: "
+                           b"multipart/form-data; boundary=b\r\n\r\n--b\r\nContent-Disposition: form-data; "
+                           b'name="files"; filename="a.png"\r\n\r\n' + bytes(50_000))
+        time.sleep(0.2)
 
 
 class Visitor:
