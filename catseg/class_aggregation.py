@@ -103,7 +103,7 @@ class ClassAggregation(nn.Module):
             (B, T, H, W, D): x plus the upsampled answer, which itself contains the pooled x.
         """
         pooled = self._pool(x, pooling)
-        copies = max(0, self.pad_len - x.shape[1])
+        copies = torch.sym_max(0, self.pad_len - x.shape[1])
         mixed = self.attention(self.norm1(pooled), guidance, *self.padding(), copies)
         pooled = pooled + mixed
         pooled = pooled + self.mlp(self.norm2(pooled))

@@ -48,9 +48,14 @@ def keep_most_similar(cost: Tensor, text: Tensor, limit: int) -> KeptClasses:
     Returns:
         What is kept.
     """
-    if limit == 0 or cost.shape[1] <= limit:
+    # A graph that is exported is for any number of words: where all are kept, it sorts what is sorted already.
+    if limit == 0 or not torch.compiler.is_exporting() and cost.shape[1] <= limit:
         return KeptClasses(cost, text[None], None)
-    index = cost.flatten(2).amax(dim=2).topk(limit, dim=1).indices.sort(dim=1).values
+    kept = torch.scalar_tensor(cost.shape[1], dtype=torch.int64).clamp(max=limit).item()
+    torch._check(kept >= 1)
+    torch._check(kept <= limit)
+    torch._check(kept <= cost.shape[1])
+    index = cost.flatten(2).amax(dim=2).topk(kept, dim=1).indices.sort(dim=1).values
     batch = torch.arange(len(cost), device=cost.device)[:, None]
     return KeptClasses(cost[batch, index], text[index], index)
 

@@ -164,7 +164,7 @@ class CATSegHead(nn.Module):
         """
         if features.dense.shape[-2:] != self.grid:
             raise ValueError(f"features: got a grid of {tuple(features.dense.shape[-2:])}, expected {self.grid}")
-        classes = len(text.embeddings)
+        classes = text.embeddings.shape[0]  # not `len`, which a tracer takes for a constant
         self._announce_cut(classes)
         if torch.is_grad_enabled() or not self.is_fast:
             return self._logits(features, text.embeddings)
@@ -190,7 +190,7 @@ class CATSegHead(nn.Module):
         return self._fast_logits(features, text)
 
     def _announce_cut(self, classes: int) -> None:
-        if 0 < self.max_classes < classes:
+        if not torch.compiler.is_exporting() and 0 < self.max_classes < classes:  # the graph is for any number
             warnings.warn(f"of {classes} words, every view keeps the {self.max_classes} that it is most similar to, as "
                           "the original does; MODEL.CATSEG.MAX_CLASSES 0 keeps all", stacklevel=3)
 
@@ -213,7 +213,7 @@ class CATSegHead(nn.Module):
         for layer in self.layers:
             x = layer(x, image_guidance, text_guidance, self.pooling[self.training])
         logits = self.decoder(x, self.decoder.guidance(features.taps))
-        return logits if kept.index is None else _spread(logits, kept.index, len(text))
+        return logits if kept.index is None else _spread(logits, kept.index, text.shape[0])
 
 
 def _spread(logits: Tensor, index: Tensor, classes: int) -> Tensor:

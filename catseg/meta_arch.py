@@ -158,7 +158,7 @@ class CATSeg(OpenVocabularyModel):
             raise ValueError(f"vocabulary: got {len(set(vocabularies))} in one training batch, expected one")
         size = (self.input_size, self.input_size)
         views = torch.cat([resize(self._normalized(image)[None], size) for image in images])
-        text = self._text(vocabularies[0])
+        text = self.text_features(vocabularies[0])
         logits = self.sem_seg_head(self.encode_images(views), text)
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
 
@@ -176,12 +176,13 @@ class CATSeg(OpenVocabularyModel):
         features = self.encode_images(torch.cat([resize(view, (self.input_size, self.input_size)) for view in views]))
         if self.pruning:
             each = [features.select(slice(index * count, (index + 1) * count)) for index in range(len(images))]
-            return [self._pruned_maps(*pair, short_side) for pair in zip(each, vocabularies, strict=True)]
+            texts = map(self.text_features, vocabularies)
+            return [self._pruned_maps(*pair, short_side) for pair in zip(each, texts, strict=True)]
         results = {}
         for vocabulary in dict.fromkeys(vocabularies):
             members = [index for index, own in enumerate(vocabularies) if own == vocabulary]
             rows = [index * count + view for index in members for view in range(count)]
-            logits = self.sem_seg_head(features.select(rows), self._text(vocabulary))
+            logits = self.sem_seg_head(features.select(rows), self.text_features(vocabulary))
             merged = (self.merge_logits(part, short_side) for part in logits.split(count))
             results |= zip(members, merged, strict=True)
         return [results[index] for index in range(len(images))]
@@ -190,15 +191,14 @@ class CATSeg(OpenVocabularyModel):
         """Runs CLIP's image tower on the views of an image; see `OpenVocabularyModel.see`."""
         return self.encode_images(self.make_views(image, short_side))
 
-    def seen_maps(self, seen: ClipFeatures, size: tuple[int, int], vocabulary: Vocabulary,
+    def seen_maps(self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures,
                   short_side: int | None = None) -> Tensor:
         """Computes probabilities; see `OpenVocabularyModel.seen_maps`, and `predict` for their size."""
         if self.pruning:
-            return self._pruned_maps(seen, vocabulary, short_side)
-        return self.merge_logits(self.sem_seg_head(seen, self._text(vocabulary)), short_side)
+            return self._pruned_maps(seen, text, short_side)
+        return self.merge_logits(self.sem_seg_head(seen, text), short_side)
 
-    def seen_labels(self, seen: ClipFeatures, size: tuple[int, int],
-                    vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+    def seen_labels(self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures) -> tuple[Tensor, Tensor]:
         """Finds the best channel of every pixel; see `OpenVocabularyModel.seen_labels`.
 
         On the fast path with a sliding window, T maps of the size of the square never exist, and classes that no view
@@ -206,20 +206,19 @@ class CATSeg(OpenVocabularyModel):
         """
         window = self.sliding_window
         if window is None or torch.is_grad_enabled() or not self.sem_seg_head.is_fast:
-            return super().seen_labels(seen, size, vocabulary)
-        text = self._text(vocabulary)
+            return super().seen_labels(seen, size, text)
         if self.pruning:
             logits, classes = self._pruned_logits(seen, text)
             index = classes.expand(len(logits), -1)
         else:
             logits, index = self.sem_seg_head.logits_of_kept(seen, text)
-        return label_map(logits, window.kernel, window.size, window.stride, size, index, len(vocabulary),
+        return label_map(logits, window.kernel, window.size, window.stride, size, index, len(text.embeddings),
                          self.sem_seg_head.kernels)
 
-    def similarity(self, seen: ClipFeatures, size: tuple[int, int], vocabulary: Vocabulary) -> Tensor:
+    def similarity(self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures) -> Tensor:
         """Gives the cost volume before it is aggregated, mean over the templates, merged as logits are."""
         dense = seen.dense.to(torch.promote_types(seen.dense.dtype, torch.float32))
-        cost = compute_cost(dense, self._text(vocabulary).embeddings.to(dense.dtype)).mean(dim=2)
+        cost = compute_cost(dense, text.embeddings.to(dense.dtype)).mean(dim=2)
         return resize(self._merged(cost)[None], size)[0]
 
     def encode_images(self, views: Tensor) -> ClipFeatures:
@@ -274,13 +273,10 @@ class CATSeg(OpenVocabularyModel):
             return maps[0]
         return merge_views(resize(maps, (window.kernel, window.kernel)), size or window.size, window.stride)
 
-    def _text(self, vocabulary: Vocabulary) -> TextFeatures:
-        return self.clip.text(vocabulary, self.vocabulary.templates)
-
-    def _pruned_maps(self, features: ClipFeatures, vocabulary: Vocabulary, size: int | None) -> Tensor:
-        logits, classes = self._pruned_logits(features, self._text(vocabulary))
+    def _pruned_maps(self, features: ClipFeatures, text: TextFeatures, size: int | None) -> Tensor:
+        logits, classes = self._pruned_logits(features, text)
         maps = self.merge_logits(logits, size)
-        return maps.new_zeros(len(vocabulary), *maps.shape[1:]).index_copy(0, classes, maps)
+        return maps.new_zeros(len(text.embeddings), *maps.shape[1:]).index_copy(0, classes, maps)
 
     def _pruned_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor]:
         """Computes the logits of the classes that the views of one image keep: (V, U, 4H, 4W), and (U,) their numbers.

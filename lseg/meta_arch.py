@@ -136,7 +136,7 @@ class LSeg(OpenVocabularyModel):
         return self
 
     def pixel_embeddings(self, images: Tensor) -> Tensor:
-        """Embeds pixels in the space of `text_embeddings`.
+        """Embeds pixels in the space of `text_features`.
 
         Args:
             images: (B, 3, h, w), RGB in 0..255; any size.
@@ -150,29 +150,10 @@ class LSeg(OpenVocabularyModel):
             return self.sem_seg_head.pixel_embeddings(self.backbone(images))
         return normalize_pixels(self._fast_stages.pixel_embeddings(self.backbone, self.sem_seg_head.decoder, images))
 
-    def text_embeddings(self, vocabulary: Vocabulary) -> Tensor:
-        """Embeds words.
-
-        Args:
-            vocabulary: T words.
-
-        Returns:
-            (T, P, C), L2-normalised along C.
-        """
+    def text_features(self, vocabulary: Vocabulary) -> TextFeatures:
+        """Encodes words without gradients, as the text encoder is frozen; see `OpenVocabularyModel.text_features`."""
         with torch.no_grad():
-            return self.text(vocabulary, self.vocabulary.templates).embeddings
-
-    def logits(self, pixels: Tensor, vocabulary: Vocabulary) -> Tensor:
-        """Compares the pixels of one image with words.
-
-        Args:
-            pixels: (C, h' / 2, w' / 2) from `pixel_embeddings`.
-            vocabulary: T words.
-
-        Returns:
-            (T, h', w').
-        """
-        return self.sem_seg_head(pixels, TextFeatures(self.text_embeddings(vocabulary)))
+            return super().text_features(vocabulary)
 
     def see(self, image: Tensor, short_side: int | None = None) -> SeenPixels:
         """Encodes and decodes an image; see `OpenVocabularyModel.see`.
@@ -189,32 +170,31 @@ class LSeg(OpenVocabularyModel):
         fused = self._fast_stages.features(self.backbone, self.sem_seg_head.decoder, self._resized(image[None]))
         return SeenPixels(fused[0], True)
 
-    def correlation(self, seen: SeenPixels, vocabulary: Vocabulary) -> Tensor:
+    def correlation(self, seen: SeenPixels, text: TextFeatures) -> Tensor:
         """Correlates the pixels of an image with words, before regularisation.
 
         Args:
             seen: of the image, from `see`.
-            vocabulary: T words.
+            text: T words.
 
         Returns:
             (T, h' / 2, w' / 2), cosine / 0.07; see `pixel_embeddings` for h' and w'.
         """
-        text = self.text_embeddings(vocabulary)
         if not seen.fused:
-            return correlation(seen.features, text)
-        return self._fast_stages.correlation(self.backbone, self.sem_seg_head.decoder, seen.features, text)
+            return correlation(seen.features, text.embeddings)
+        return self._fast_stages.correlation(self.backbone, self.sem_seg_head.decoder, seen.features, text.embeddings)
 
-    def word_maps(self, seen: SeenPixels, vocabulary: Vocabulary) -> Tensor:
+    def word_maps(self, seen: SeenPixels, text: TextFeatures) -> Tensor:
         """Compares the pixels of an image with words.
 
         Args:
             seen: of the image, from `see`.
-            vocabulary: T words.
+            text: T words.
 
         Returns:
             Logits (T, h' / 2, w' / 2); see `pixel_embeddings` for h' and w'.
         """
-        return self.sem_seg_head.regularization(self.correlation(seen, vocabulary))
+        return self.sem_seg_head.regularization(self.correlation(seen, text))
 
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
                vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
@@ -232,11 +212,11 @@ class LSeg(OpenVocabularyModel):
         if len(sizes) != 1 and not self.input_size:
             raise ValueError(f"image: got sizes {sorted(sizes)} in one training batch, expected one (INPUT.CROP)")
         pixels = self.pixel_embeddings(torch.cat([self._resized(image[None]) for image in images]))
-        logits = [resize(self.logits(*pair)[None], tuple(label.shape))[0]
-                  for *pair, label in zip(pixels, vocabularies, labels)]
+        logits = [resize(self.sem_seg_head(each, self.text_features(words))[None], tuple(label.shape))[0]
+                  for each, words, label in zip(pixels, vocabularies, labels)]
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label)}
 
-    def seen_maps(self, seen: SeenPixels, size: tuple[int, int], vocabulary: Vocabulary,
+    def seen_maps(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures,
                   short_side: int | None = None) -> Tensor:
         """Computes probabilities; see `OpenVocabularyModel.seen_maps`.
 
@@ -244,26 +224,26 @@ class LSeg(OpenVocabularyModel):
             (T, *size): the softmax over the words, float32.
         """
         if self.multi_scale is None:
-            scores = upsample(self.word_maps(seen, vocabulary))
+            scores = upsample(self.word_maps(seen, text))
         else:
-            scores = multi_scale_scores(lambda crop: upsample(self.word_maps(self._see(crop), vocabulary)),
+            scores = multi_scale_scores(lambda crop: upsample(self.word_maps(self._see(crop), text)),
                                         seen.features, self.multi_scale)
         return resize(scores[None].float(), size)[0].softmax(dim=0)
 
-    def seen_labels(self, seen: SeenPixels, size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+    def seen_labels(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures) -> tuple[Tensor, Tensor]:
         """Finds the best channel of every pixel; see `OpenVocabularyModel.seen_labels`.
 
         With a single view, a few words at a time are upsampled: T x height x width floats never exist.
         """
         if self.multi_scale is not None:
-            return super().seen_labels(seen, size, vocabulary)
-        maps = self.word_maps(seen, vocabulary).float()
+            return super().seen_labels(seen, size, text)
+        maps = self.word_maps(seen, text).float()
         words = WORDS_PER_CHUNK.get(self.device.type, WORDS_PER_CHUNK["cpu"])
         return best_by_softmax(resize(upsample(part)[None], size)[0] for part in maps.split(words))
 
-    def similarity(self, seen: SeenPixels, size: tuple[int, int], vocabulary: Vocabulary) -> Tensor:
+    def similarity(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures) -> Tensor:
         """Gives the cosines of pixels and words, before regularisation; see `OpenVocabularyModel.similarity`."""
-        return resize(upsample(TEMPERATURE * self.correlation(seen, vocabulary).float())[None], size)[0]
+        return resize(upsample(TEMPERATURE * self.correlation(seen, text).float())[None], size)[0]
 
     def check_seen_once(self) -> None:
         """Makes sure that one look at an image is all that evaluation takes; see `OpenVocabularyModel`."""

@@ -16,6 +16,7 @@ from openvocab.augmented_views import AugmentedViews
 from openvocab.checkpoint.complete import require_complete
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.devices import exact_float32, to_device
+from openvocab.interfaces import TextFeatures
 from openvocab.vocab.sampling import sample_vocabulary
 from openvocab.vocab.templates import templates
 from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary, named_vocabulary
@@ -90,6 +91,14 @@ class OpenVocabularyModel(nn.Module):
         """CLIP's text tower."""
         raise NotImplementedError
 
+    def text_features(self, vocabulary: Vocabulary) -> TextFeatures:
+        """Encodes words in the model's prompt templates.
+
+        Args:
+            vocabulary: T words.
+        """
+        return self.text_encoder(vocabulary, self.vocabulary.templates)
+
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
                vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
         """Computes the training losses.
@@ -116,14 +125,13 @@ class OpenVocabularyModel(nn.Module):
         """
         raise NotImplementedError
 
-    def seen_maps(self, seen: Any, size: tuple[int, int], vocabulary: Vocabulary,
-                  short_side: int | None = None) -> Tensor:
+    def seen_maps(self, seen: Any, size: tuple[int, int], text: TextFeatures, short_side: int | None = None) -> Tensor:
         """Computes the probabilities of every word.
 
         Args:
             seen: of an image, from `see`.
             size: height and width wanted.
-            vocabulary: T words.
+            text: T words, from `text_features`.
             short_side: as for `see`.
 
         Returns:
@@ -131,26 +139,26 @@ class OpenVocabularyModel(nn.Module):
         """
         raise NotImplementedError
 
-    def seen_labels(self, seen: Any, size: tuple[int, int], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+    def seen_labels(self, seen: Any, size: tuple[int, int], text: TextFeatures) -> tuple[Tensor, Tensor]:
         """Finds the best channel of every pixel. A subclass does better where it can do without all probabilities.
 
         Args:
             seen: of an image, from `see`.
             size: height and width wanted.
-            vocabulary: T words.
+            text: T words, from `text_features`.
 
         Returns:
             The channel per pixel, (height, width) int64, and its probability, (height, width).
         """
-        return best_channel(self.seen_maps(seen, size, vocabulary), size)
+        return best_channel(self.seen_maps(seen, size, text), size)
 
-    def similarity(self, seen: Any, size: tuple[int, int], vocabulary: Vocabulary) -> Tensor:
+    def similarity(self, seen: Any, size: tuple[int, int], text: TextFeatures) -> Tensor:
         """Compares an image with words before anything is aggregated or regularised.
 
         Args:
             seen: of an image, from `see`.
             size: height and width wanted.
-            vocabulary: T words.
+            text: T words, from `text_features`.
 
         Returns:
             Cosines (T, *size), -1..1, float32.
@@ -180,7 +188,7 @@ class OpenVocabularyModel(nn.Module):
         Returns:
             B maps (T, h', w') that a bilinear resize brings to the wanted size.
         """
-        return [self.seen_maps(self.see(image, short_side), size, vocabulary, short_side)
+        return [self.seen_maps(self.see(image, short_side), size, self.text_features(vocabulary), short_side)
                 for image, size, vocabulary in zip(images, sizes, vocabularies, strict=True)]
 
     def set_default_vocabulary(self, vocabulary: Vocabulary | Sequence[str], training: bool = False) -> None:
@@ -242,7 +250,8 @@ class OpenVocabularyModel(nn.Module):
         sizes = [(item["height"], item["width"]) for item in batched_inputs] if seen else [
             (item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
             for item, image in zip(batched_inputs, images)]
-        questions = list(zip(seen, sizes, vocabularies))
+        questions = [(each, size, self.text_features(vocabulary))
+                     for each, size, vocabulary in zip(seen, sizes, vocabularies)]
         if outputs == {"labels"}:
             found = ([self.seen_labels(*question) for question in questions] if seen
                      else self._labels(images, sizes, vocabularies))
@@ -255,8 +264,8 @@ class OpenVocabularyModel(nn.Module):
     def _labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
                 vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
         if self.augmentation is None:  # image by image, so that only what was seen of one exists
-            return [self.seen_labels(self.see(image), *rest)
-                    for image, *rest in zip(images, sizes, vocabularies, strict=True)]
+            return [self.seen_labels(self.see(image), size, self.text_features(vocabulary))
+                    for image, size, vocabulary in zip(images, sizes, vocabularies, strict=True)]
         maps = self._probabilities(images, sizes, vocabularies)
         return [best_channel(part, size) for part, size in zip(maps, sizes, strict=True)]
 

@@ -54,6 +54,7 @@ REQUIREMENTS = (
     Requirement("huggingface_hub", "huggingface_hub", ">=1.20,<3"),
     Requirement("tqdm", "tqdm"),
     Requirement("ftfy", "ftfy"),  # open_clip's tokenizer needs it, too
+    Requirement("safetensors", "safetensors"),
     # The rest is imported by detectron2, which is installed without its own (outdated) list of requirements.
     Requirement("pycocotools", "pycocotools", ">=2.0.7"),
     Requirement("iopath", "iopath", ">=0.1.9"),
@@ -68,7 +69,12 @@ REQUIREMENTS = (
     Requirement("termcolor", "termcolor"),
 )
 
-WEB_REQUIREMENT = Requirement("gradio", "gradio", ">=6,<7")  # of `openvocab web` alone, the extra "web"
+EXTRAS = {
+    "web": (Requirement("gradio", "gradio", ">=6,<7"),),
+    "export": (Requirement("onnx", "onnx", ">=1.17"), Requirement("onnxscript", "onnxscript", ">=0.5"),
+               Requirement("onnxruntime", "onnxruntime", ">=1.18")),
+}
+"""Extra -> what one command of this name needs beside the rest."""
 
 # Upstream's Python code of commit a59f0563 as a wheel; its compiled part is not needed, so it serves every Python and
 # platform although its tag says CPython 3.10.
@@ -176,6 +182,23 @@ def _check_requirement(requirement: Requirement) -> None:
     else:
         return
     raise ImportError(f"openvocab needs {requirement}, {found}: python -m pip install {_mending(requirement)}")
+
+
+def check_extra(extra: str) -> None:
+    """Makes sure that a command's own packages are installed.
+
+    Args:
+        extra: of `EXTRAS`.
+
+    Raises:
+        ValueError: one is not, or in another version.
+    """
+    for requirement in EXTRAS[extra]:
+        found = version_of(requirement.distribution)
+        if found is None or not version_in_bounds(found, requirement.bounds):
+            got = f"{requirement.distribution} {found}" if found else f"no {requirement.distribution}"
+            raise ValueError(f"{extra}: {got} is installed, expected {requirement}: "
+                             f'python -m pip install "openvocab-seg[{extra}]"')
 
 
 def _mending(requirement: Requirement) -> str:

@@ -44,9 +44,18 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (n, c, *size).
     """
-    if tuple(maps.shape[-2:]) == tuple(size):
+    if _surely_equal(maps.shape[-2:], size):
         return maps
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _surely_equal(sizes: Sequence[int], others: Sequence[int]) -> bool:
+    """Compares sizes; of those that a graph is exported for, says whether they are equal for every picture."""
+    if not torch.compiler.is_exporting():
+        return tuple(sizes) == tuple(others)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # takes a while to import
+
+    return all(statically_known_true(one == other) for one, other in zip(sizes, others, strict=True))
 
 
 def make_views(image: Tensor, size: int, kernel: int, stride: int) -> Tensor:
@@ -90,7 +99,7 @@ def merge_windows(windows: Sequence[Tensor | None], like: Tensor, size: int, str
     if len(windows) != len(origins) ** 2:
         raise ValueError(f"windows: got {len(windows)}, expected {len(origins) ** 2} for size {size}, kernel {kernel}, "
                          f"stride {stride}")
-    total = like.new_zeros(len(like), size, size)
+    total = like.new_zeros(like.shape[0], size, size)
     for window, (y, x) in zip(windows, ((y, x) for y in origins for x in origins)):
         if window is not None:
             total[:, y:y + kernel, x:x + kernel] += window

@@ -26,7 +26,7 @@ LAYERS = {
     "clip": ("openvocab.clip", "openvocab.checkpoint.complete", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": tuple(METHODS.values()),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
-                   "openvocab.inference"),
+                   "openvocab.inference", "openvocab.export"),
     "programs": ("openvocab.cli", "openvocab.web", "openvocab.__main__"),
 }  # fmt: skip
 ORDER = tuple(LAYERS)

@@ -15,6 +15,8 @@ from openvocab.console import did_you_mean, escape_what_cannot_be_shown, report,
 COMMANDS = {
     "segment": "pictures or a video and words in, a mask per word out",
     "web": "a page in the browser: drop a picture, type words, see the masks",
+    "export": "a model as one file (ONNX, torch) for other programs and any words",
+    "words": "the embeddings of words as a file, for exported models",
     "train": "trains a config (train_net.py)",
     "evaluate": "evaluates a checkpoint on benchmarks or folders of your own (train_net.py --eval-only)",
     "models": "lists the models that have a name; fetches and checks their weights",
@@ -70,7 +72,7 @@ def _run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
     # reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Detectron2 describes the options of the others.
-    only_help = command in ("segment", "web") and set(HELP) & set(arguments)
+    only_help = command in ("segment", "web", "export", "words") and set(HELP) & set(arguments)
     if command not in WITHOUT_INSTALLATION and not only_help and not installed():
         return exit_codes.NOTHING_DONE
     return importlib.import_module(f"openvocab.cli.{command}").main(arguments, **options)
@@ -95,6 +97,7 @@ commands:
   openvocab segment --input folder --vocabulary-file words.txt --output masks
   openvocab segment --input img.jpg --vocabulary "cat" --device cuda --no-download
   openvocab web
+  openvocab export catseg_b --to onnx
   openvocab train --config-file catseg_b --num-gpus 8
   openvocab evaluate --config-file catseg_b MODEL.WEIGHTS model_base.pth    (your own data: openvocab train --help)
   python -c "from openvocab import Segmenter; help(Segmenter)"

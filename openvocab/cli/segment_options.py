@@ -57,7 +57,8 @@ def build_parser(program: str = "openvocab segment", pictures: Path | None = Non
                         "window until q is pressed; with --output written as well")  # fmt: skip
     words = parser.add_argument_group("words")
     words.add_argument("--vocabulary", metavar="WORDS", help='comma separated, "|" joins synonyms: "cat, sofa|couch"')
-    words.add_argument("--vocabulary-file", metavar="FILE", help=".txt with one entry per line, or .json with a list")
+    words.add_argument("--vocabulary-file", metavar="FILE", help=".txt with one entry per line, .json with a list, "
+                       "or .safetensors of `openvocab words`")  # fmt: skip
     words.add_argument("--synonyms", choices=("mean", "first"), help="which synonyms count (default: as the model was "
                        "trained here, else the mean of all)")  # fmt: skip
     words.add_argument("--background", metavar="WORDS", help='words that come out as "none of these"')

@@ -14,7 +14,7 @@ from openvocab import exit_codes
 from openvocab.assets import config_path
 from openvocab.cli.running import Parser, run_with_warnings
 from openvocab.console import say
-from openvocab.preflight import WEB_REQUIREMENT, version_in_bounds, version_of
+from openvocab.preflight import check_extra
 
 if TYPE_CHECKING:
     from openvocab.web.models import Offer
@@ -73,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ValueError(f"--model: got {own}, which is the name of --config-file as well; expected different names")
     if args.root_path and not re.fullmatch(r"/?[\w./~-]+", args.root_path):
         raise ValueError(f"--root-path: got {args.root_path!r}, expected a path such as /masks")
-    _check_gradio()
+    check_extra("web")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
     from openvocab.devices import check_device
     from openvocab.web.answers import Desk
@@ -102,13 +102,6 @@ def _run(args: argparse.Namespace) -> int:
 def _leave(*_: object) -> None:
     """Ends as Ctrl-C does, which removes the pictures."""
     raise KeyboardInterrupt
-
-
-def _check_gradio() -> None:
-    found = version_of("gradio")
-    if found is None or not version_in_bounds(found, WEB_REQUIREMENT.bounds):
-        raise ValueError(f"web: {f'Gradio {found}' if found else 'no Gradio'} is installed, expected "
-                         f"{WEB_REQUIREMENT}: "'python -m pip install "openvocab-seg[web]"')
 
 
 def _offers(args: argparse.Namespace) -> "list[Offer]":

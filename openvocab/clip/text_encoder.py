@@ -84,6 +84,18 @@ class TextEncoder(nn.Module):
             self._cache.popitem(last=False)
         return TextFeatures(self._cache[key])
 
+    def remember(self, vocabulary: Vocabulary, templates: Sequence[str], embeddings: Tensor) -> None:
+        """Takes embeddings that this very encoder has made before, for calls without gradients in its own precision.
+
+        Args:
+            vocabulary: T channels.
+            templates: P texts.
+            embeddings: (T, P, C) float32, what `forward` would give.
+        """
+        with torch.inference_mode():
+            key = self._cache_key(vocabulary.texts(), tuple(templates))
+            self._cache[key] = embeddings.to(self.positional_embedding.device)
+
     def train(self, mode: bool = True) -> "TextEncoder":
         """Switches the mode and forgets cached embeddings: a write through `.data` leaves no other trace."""
         self._cache.clear()
@@ -126,11 +138,22 @@ class TextEncoder(nn.Module):
         device = self.positional_embedding.device
         longest = max(map(len, rows))
         last = to_device([len(row) - 1 for row in rows], device)
-        tokens = to_device([[*row, *[0] * (longest - len(row))] for row in rows], device)
-        x = self.token_embedding(tokens) + self.positional_embedding[:longest]
+        return self.encode_padded(to_device([[*row, *[0] * (longest - len(row))] for row in rows], device), last)
+
+    def encode_padded(self, tokens: Tensor, last: Tensor) -> Tensor:
+        """Encodes token rows of one length.
+
+        Args:
+            tokens: (n, L) int64; what stands behind the end token is not read.
+            last: (n,) int64, place of the end token.
+
+        Returns:
+            (n, C), not normalised.
+        """
+        x = self.token_embedding(tokens) + self.positional_embedding[:tokens.shape[1]]
         for block in self.transformer.resblocks:
             x = block(x, causal=True)
-        x = x[torch.arange(len(rows), device=device), last]
+        x = x[torch.arange(tokens.shape[0], device=tokens.device), last]
         return self.ln_final(x) @ self.text_projection
 
     def unknown_words(self, vocabulary: Vocabulary) -> list[str]:

@@ -26,7 +26,8 @@ from openvocab.evaluation.progress import Progress, evaluation_key, read_progres
 from openvocab.evaluation.report import results_table, write_result, write_summary
 from openvocab.evaluation.result import Result
 from openvocab.evaluation.sem_seg import SemSegEvaluator
-from openvocab.evaluation.statement import describe_precision, digest_of_parameters
+from openvocab.evaluation.statement import describe_precision
+from openvocab.versions import digest_of_parameters
 
 logger = logging.getLogger(__name__)
 

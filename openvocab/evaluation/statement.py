@@ -1,6 +1,5 @@
 """What a result says of how it was measured: model, weights, sizes, and where the line between seen and unseen runs."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,19 +73,3 @@ def describe_seen(training: str, seen: Sequence[bool]) -> dict[str, Any]:
         Plain values.
     """
     return {"training_words": training, "rule": SEEN_RULE, "seen": sum(seen), "unseen": len(seen) - sum(seen)}
-
-
-def digest_of_parameters(model: nn.Module) -> str:
-    """Hashes all parameters and buffers of a model: two evaluations of the same numbers have the same digest.
-
-    Args:
-        model: on any device.
-
-    Returns:
-        SHA-256, hexadecimal. Takes a second per gigabyte.
-    """
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

@@ -19,12 +19,16 @@ SCENE = "drawn scene"
 SHEET = "sheet"
 TABLE = "table"
 WEIGHTS = "weights"
+EXPORT = "exported model"
+EMBEDDINGS = "file of word embeddings"
 TEXTS = {
     SEGMENTATION: "openvocab-seg: segmentation",
     PREDICTION: "openvocab-seg: prediction",
     SCENE: "openvocab-seg: drawn scene",
     SHEET: "openvocab-seg: sheet",
     TABLE: "<!-- openvocab-seg: table -->",
+    EXPORT: "openvocab-seg: exported model",
+    EMBEDDINGS: "openvocab-seg: word embeddings",
     WEIGHTS: "see THIRD_PARTY.md of openvocab-seg.",  # the end of a notice that all shipped weights hold
 }
 """Kind -> the text that stands in a file of this kind."""
@@ -124,7 +128,11 @@ def _carries(head: bytes, tail: bytes, kind: str) -> bool:
     if head[4:8] == b"ftyp":
         return tail.endswith(mp4(kind))
     if head.startswith(_ZIP):
-        return kind == WEIGHTS and text in head
+        return tail.endswith(text) if kind == EXPORT else kind == WEIGHTS and text in head
+    if head[4:].startswith(text):  # of ONNX the name of the producer, behind the number of the format
+        return kind == EXPORT
+    if head[8:].startswith(b'{"__metadata__"'):
+        return kind == EMBEDDINGS and text in head
     return bool(re.match(rb'\{\s*"%s":\s*"%s"' % (JSON_KEY.encode(), re.escape(text)), head)) or (
         kind == TABLE and head.startswith(text + b"\n"))
 

@@ -247,7 +247,7 @@ class Segmenter:
         pixels, given = self._given(seen)
         size = pixels.shape[:2]
         with self._running():
-            cosine = self.model.similarity(given["seen"], size, one)[0].float()
+            cosine = self.model.similarity(given["seen"], size, self.model.text_features(one))[0].float()
         answer = self._answer(given, _word_by_word(rest), *size)[rest.entries.index(one.entries[0])]
         return Heatmap(cosine.cpu().numpy(), resize(answer[None, None], size)[0, 0].cpu().numpy())
 
@@ -295,7 +295,7 @@ class Segmenter:
         """
         vocabulary = self._asked(words, synonyms=synonyms)[0]
         with torch.inference_mode():
-            embeddings = self.model.text_encoder(vocabulary, self.model.vocabulary.templates).embeddings.mean(dim=1)
+            embeddings = self.model.text_features(vocabulary).embeddings.mean(dim=1)
         return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
 
     def unknown_words(self, vocabulary: Vocabulary) -> list[str]:
@@ -317,7 +317,12 @@ class Segmenter:
         pair = combine(words, background, self.synonyms)
         return pair if synonyms is None else tuple(vocabulary.with_synonyms(synonyms) for vocabulary in pair)
 
-    def _warn_of_unknown_words(self, vocabulary: Vocabulary) -> None:
+    def warn_of_unknown_words(self, vocabulary: Vocabulary) -> None:
+        """Logs a warning of the words that the model cannot know, once for each.
+
+        Args:
+            vocabulary: the words.
+        """
         new = [word for word in self.unknown_words(vocabulary) if word not in self._warned]
         if len(self._warned) > _WARNED_WORDS:  # a server is asked for ever
             self._warned.clear()
@@ -343,7 +348,7 @@ class Segmenter:
     def _ask(self, given: dict[str, Any], vocabulary: Vocabulary, size: tuple[int, int],
              output: str) -> dict[str, Tensor]:
         """Runs the model."""
-        self._warn_of_unknown_words(vocabulary)
+        self.warn_of_unknown_words(vocabulary)
         request = given | {"height": size[0], "width": size[1], "vocabulary": vocabulary, "output": output}
         try:
             with self._running():

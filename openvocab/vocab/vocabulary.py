@@ -9,6 +9,7 @@ from pathlib import Path
 
 from openvocab.vocab.class_lists import check_word, lines_of
 from openvocab.vocab.cleaning import clean, comparable
+from openvocab.vocab.embedded import read_header
 
 SYNONYM_RULES = ("mean", "first")
 BUILTIN_WORDS = ("prompts", "readable", "lseg_labels")
@@ -110,7 +111,8 @@ class Vocabulary:
 
         Args:
             path: .txt with one entry per line ("|" joins synonyms, commas belong to the word, "#" starts a comment
-                line), or .json with a list of strings, or of lists of synonyms. UTF-8.
+                line), or .json with a list of strings, or of lists of synonyms, UTF-8; or .safetensors, the words of
+                `openvocab words`.
             numbered: whether the number of a line is a class of masks; then a comment or a blank line is an error.
 
         Returns:
@@ -125,6 +127,9 @@ class Vocabulary:
         if not path.is_file():
             raise FileNotFoundError(f"path: there is no vocabulary file {path}")
         try:
+            if path.suffix == ".safetensors":
+                about = read_header(path)
+                return cls._checked(about.entries, about.synonyms)
             text = path.read_text(encoding="utf-8-sig")
             if path.suffix == ".txt":
                 return cls._checked([line.split("|") for line in lines_of(text, numbered)], None)
@@ -132,7 +137,7 @@ class Vocabulary:
                 return cls._checked(_entries_of_json(json.loads(text)), None)
         except ValueError as error:  # also what json and the decoder raise
             raise ValueError(f"path: {path}: {error}") from error
-        raise ValueError(f"path: got {path}, expected a .txt or .json file")
+        raise ValueError(f"path: got {path}, expected a .txt, .json or .safetensors file")
 
     @classmethod
     def builtin(cls, name: str, words: str = "prompts") -> "Vocabulary":

@@ -82,7 +82,7 @@ def check(got, entry, file):
 
 def logits(model, image, words=LABELS):
     with torch.inference_mode():
-        return model.logits(model.pixel_embeddings(image[None])[0], words)
+        return model.sem_seg_head(model.pixel_embeddings(image[None])[0], model.text_features(words))
 
 
 @pytest.fixture

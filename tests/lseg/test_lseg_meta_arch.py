@@ -31,7 +31,7 @@ def answer(model, *inputs):
 def logits(model, words, picture=None):
     with torch.no_grad():
         pixels = model.pixel_embeddings((image() if picture is None else picture)[None])[0]
-        return model.logits(pixels, Vocabulary.from_words(words))
+        return model.sem_seg_head(pixels, model.text_features(Vocabulary.from_words(words)))
 
 
 def test_shapes_and_range(tiny):
@@ -77,7 +77,8 @@ def test_a_further_word_changes_the_others_only_through_the_maximum(tiny, kind):
         block = model.sem_seg_head.regularization
         block.depth = 1
         words = [Vocabulary.from_words(names) for names in (WORDS, [*WORDS, "grass"])]
-        shift = model.logits(pixels, words[1])[:5] - model.logits(pixels, words[0])
+        few, more = (model.sem_seg_head(pixels, model.text_features(each)) for each in words)
+        shift = more[:5] - few
     close(shift, shift[:1].expand_as(shift))
     assert shift.min() >= -1e-5
 
@@ -108,7 +109,7 @@ def test_pixel_embeddings_are_unit_vectors_in_the_space_of_the_words(tiny):
     with torch.no_grad():
         pixels = model.pixel_embeddings(image()[None])
         words = Vocabulary.from_words(WORDS)
-        text = model.text_embeddings(words)
+        text = model.text_features(words).embeddings
     assert pixels.shape == (1, 128, 48, 32) and text.shape == (5, 1, 128)
     close(pixels.norm(dim=1), torch.ones(1, 48, 32))
     cosines = torch.einsum("chw,tc->thw", pixels[0], text[:, 0])

@@ -37,9 +37,9 @@ def group_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared
     check_like("weight", weight, x.shape[1:2], x)
     check_like("bias", bias, x.shape[1:2], x)
     if shared is not None:
-        check_like("shared", shared, (len(shared), *x.shape[1:]), x)
-        if len(x) % len(shared):
-            raise ValueError(f"shared: got {len(shared)} images, expected a divisor of the {len(x)} slices")
+        check_like("shared", shared, (shared.shape[0], *x.shape[1:]), x)
+        if x.shape[0] % shared.shape[0]:
+            raise ValueError(f"shared: got {shared.shape[0]} images, expected a divisor of the {x.shape[0]} slices")
     if use_triton(implementation, x):
         return group_norm_relu_op(x, weight, bias, groups, shared, epsilon)[0]
     return reference.group_norm_relu(x, weight, bias, groups, shared, epsilon)

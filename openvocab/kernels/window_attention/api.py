@@ -50,10 +50,11 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, window: int, s
     if (q_guidance is None) != (k_guidance is None):
         raise ValueError("k_guidance: got one of q_guidance and k_guidance, expected both or neither")
     if q_guidance is not None:
-        check_like("q_guidance", q_guidance, (len(q_guidance), *q.shape[1:]), q)
+        check_like("q_guidance", q_guidance, (q_guidance.shape[0], *q.shape[1:]), q)
         check_like("k_guidance", k_guidance, q_guidance.shape, q)
-        if len(q) % len(q_guidance):
-            raise ValueError(f"q_guidance: got {len(q_guidance)} images, expected a divisor of the {len(q)} maps")
+        if q.shape[0] % q_guidance.shape[0]:
+            raise ValueError(f"q_guidance: got {q_guidance.shape[0]} images, expected a divisor of the {q.shape[0]} "
+                             "maps")
     if use_triton(implementation, q):
         return window_attention_op(q, k, v, q_guidance, k_guidance, heads, window, shift)[0]
     return reference.window_attention(q, k, v, q_guidance, k_guidance, heads, window, shift)

@@ -106,7 +106,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None) -> 
     Returns:
         (B, n, L, D).
     """
-    mask = None if mask is None else mask[None].expand(len(q), -1, -1, -1, -1).flatten(0, 1)
+    mask = None if mask is None else mask[None].expand(q.shape[0], -1, -1, -1, -1).flatten(0, 1)
     split = (x.flatten(0, 1).unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
     mixed = F.scaled_dot_product_attention(*split, attn_mask=mask)  # (B * n, heads, L, D / heads)
     return mixed.transpose(1, 2).flatten(2).unflatten(0, q.shape[:2])
@@ -117,7 +117,7 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None,
     """Attends; see `openvocab.kernels.window_attention.api.window_attention`. Every dtype computes in itself."""
     maps, height, width, _ = q.shape
     if q_guidance is not None:
-        classes = maps // len(q_guidance)
+        classes = maps // q_guidance.shape[0]
         q = (q.unflatten(0, (-1, classes)) + q_guidance.to(q.dtype)[:, None]).flatten(0, 1)
         k = (k.unflatten(0, (-1, classes)) + k_guidance.to(k.dtype)[:, None]).flatten(0, 1)
     windows = make_windows(height, width, window, shift, q.device, q.dtype)

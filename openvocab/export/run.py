@@ -1,0 +1,159 @@
+"""From a segmenter to its exported files: traced, written, asked, compared, and only then put in place."""
+
+import shutil
+from collections.abc import Iterator
+from copy import copy, deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import openvocab
+from openvocab.checkpoint import zoo
+from openvocab.export import checking, files
+from openvocab.export.graphs import SegmentationGraph, TextGraph
+from openvocab.files import existing_part, write_atomically
+from openvocab.inference import marks
+from openvocab.inference.one_view import views_of
+from openvocab.inference.result import prepare_folder
+from openvocab.inference.segmenter import Segmenter
+from openvocab.versions import digest_of_parameters
+
+DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be exported.
+
+    Attributes:
+        to: of `files.KINDS`.
+        answer: of `graphs.ANSWERS`.
+        dtype: of `DTYPES`; that the graph computes in, whatever goes in and comes out.
+        opset: of ONNX's operators.
+    """
+
+    to: str = "onnx"
+    answer: str = "labels"
+    dtype: str = "float32"
+    opset: int = files.DEFAULT_OPSET
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("to", self.to, tuple(files.KINDS)), ("dtype", self.dtype, DTYPES)):
+            if value not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
+        if self.to == "onnx":
+            files.check_opset(self.opset)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        path: where it lies.
+        about: what it says of itself.
+        agreement: with the model.
+    """
+
+    path: Path
+    about: dict[str, Any]
+    agreement: checking.Agreement
+
+
+def export_model(segmenter: Segmenter, folder: Path, wanted: Wanted) -> Iterator[Exported]:
+    """Exports a model and its text tower, as NAME.onnx and NAME_text.onnx or NAME.pt2 and NAME_text.pt2.
+
+    Args:
+        segmenter: on the CPU, in float32.
+        folder: made if missing; earlier exports in it are replaced, other files are not.
+        wanted: what.
+
+    Yields:
+        Each file when it lies there.
+
+    Raises:
+        ValueError: an evaluation that cannot be exported, a file that answers otherwise than the model, no room on the
+            disk, a folder that cannot be written to, or somebody else's file where one would go.
+        OSError: a file cannot be written.
+    """
+    ending = files.KINDS[wanted.to]
+    paths = [folder / f"{segmenter.name}{ending}", folder / f"{segmenter.name}_text{ending}"]
+    marks.refuse_foreign(paths, marks.EXPORT)
+    model, encoder = segmenter.model, segmenter.model.text_encoder
+    prompts, width = len(model.vocabulary.templates), encoder.spec.embed_dim
+    graph = SegmentationGraph(without(model, encoder), segmenter.cfg, wanted.answer)
+    prepare_folder(folder)
+    _require_room(folder, model)
+    facts = _facts(segmenter, wanted)
+    about = files.about_file(*graph.signatures(prompts, width), **facts)
+    example = graph.example(prompts, width)
+    yield _export(paths[0], graph, example, lambda each: each.traced(prompts, width), about, wanted)
+    tower = TextGraph(encoder)
+    about = files.about_file(*tower.signatures(), **facts)
+    yield _export(paths[1], tower, tower.example(), TextGraph.traced, about, wanted)
+
+
+def _export(path: Path, graph: nn.Module, example: tuple[Tensor, ...], trace: Any, about: dict[str, Any],
+            wanted: Wanted) -> Exported:
+    program = trace(deepcopy(graph).half() if wanted.dtype == "float16" else graph)
+    if wanted.to == "torch":
+        content = files.torch_file(program, about)
+        run = checking.run_torch(content)
+    else:
+        content = files.onnx_file(program, about, wanted.opset)
+        run = checking.run_onnx(content)
+    agreement = checking.compare(run, graph, example)
+    limit = checking.TOLERANCE if wanted.dtype == "float32" else 1.0
+    if not agreement.difference <= limit:  # nor where it is no number
+        raise ValueError(f"export: {path.name} differs from the model by {agreement.difference:.1e} of the largest "
+                         f"value, expected at most {limit:.0e}; nothing was written")
+    write_atomically(path, content)
+    return Exported(path, about, agreement)
+
+
+def without(model: nn.Module, part: nn.Module) -> nn.Module:
+    """Gives a model of the same parameters that lacks one of its parts.
+
+    Args:
+        model: left as it is.
+        part: anywhere in it.
+    """
+    twin = copy(model)
+    twin._modules = {name: without(child, part) for name, child in model._modules.items()
+                     if child is not part and child is not None}
+    return twin
+
+
+def _facts(segmenter: Segmenter, wanted: Wanted) -> dict[str, Any]:
+    cfg, encoder = segmenter.cfg, segmenter.model.text_encoder
+    entry = next((model for model in zoo.models() if model.name == segmenter.name), None)
+    limit = getattr(segmenter.model.sem_seg_head, "max_classes", 0)
+    short, long = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
+    sized = f"its short side brought to {short} pixels, the long one at most {long} (Pillow's bilinear)" if short else (
+        "at its own size")
+    return {
+        "written_by": f"openvocab-seg {openvocab.__version__}, torch {torch.__version__}",
+        "model": segmenter.name,
+        "method": cfg.MODEL.META_ARCHITECTURE,
+        "clip": encoder.spec.name,
+        "text_tower": digest_of_parameters(encoder),
+        "templates": list(segmenter.model.vocabulary.templates),
+        "synonyms": segmenter.synonyms,
+        "preprocessing": f"none is left to do; inside: the picture {sized}, {views_of(segmenter)} view(s) of it, "
+                         "CLIP's normalisation, merging, back to the picture's size",
+        "many_words": f"of more than {limit}, every view keeps those that it is most similar to" if limit else "all count",
+        "precision": wanted.dtype,
+        "weights": Path(segmenter.weights).name,
+        "licence": entry.licence if entry else "that of its weights, which are none of the models known by name",
+        "notice": segmenter.notice,
+    }  # fmt: skip
+
+
+def _require_room(folder: Path, model: nn.Module) -> None:
+    needed = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    free = shutil.disk_usage(existing_part(folder)).free
+    if free < needed:
+        raise ValueError(f"output: {needed / 1e6:.0f} MB are needed in {folder}, {free / 1e6:.0f} MB are free")

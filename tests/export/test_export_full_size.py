@@ -1,0 +1,47 @@
+"""Exported models of the papers' sizes, with random weights, and the small one at many words: slow."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from openvocab import Segmenter
+from openvocab.engine.setup import build_cfg, build_model
+from openvocab.export import checking, files
+from openvocab.export.graphs import SegmentationGraph
+from openvocab.export.run import without
+from openvocab.testing import golden_image
+
+pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
+
+
+def small(name):
+    return Segmenter.load(name, device="cpu")
+
+
+def random_weights(name):
+    cfg = build_cfg(name, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read"])
+    torch.manual_seed(0)
+    return Segmenter(build_model(cfg), cfg, name=name)
+
+
+@pytest.mark.parametrize(("make", "name", "counts"), [
+    (small, "emojiscapes_catseg", (150, 300)),  # above 256, every view cuts the words to those it is most similar to
+    (random_weights, "catseg_b", (1, 7, 150, 300)),
+    (random_weights, "catseg_l", (1, 7)),
+    (random_weights, "lseg_l16", (1, 7, 150, 300)),
+])  # fmt: skip
+def test_onnx_answers_as_the_model(make, name, counts):
+    segmenter = make(name)
+    encoder = segmenter.model.text_encoder
+    shape = len(segmenter.model.vocabulary.templates), encoder.spec.embed_dim
+    graph = SegmentationGraph(without(segmenter.model, encoder), segmenter.cfg, "labels")
+    content = files.onnx_file(graph.traced(*shape), files.about_file(*graph.signatures(*shape)), files.DEFAULT_OPSET)
+    run = checking.run_onnx(content)
+    picture = golden_image(240, 320, 0).permute(1, 2, 0).contiguous()
+    for count in counts:
+        embeddings = F.normalize(torch.randn(count, *shape, generator=torch.Generator().manual_seed(count)), dim=-1)
+        agreement = checking.compare(run, graph, [picture, embeddings])
+        print(name, count, "words", agreement)
+        assert agreement.difference <= checking.TOLERANCE
+        assert agreement.same_labels > 0.999
