@@ -194,7 +194,7 @@ def check_extra(extra: str) -> None:
         ValueError: one is not, or in another version.
     """
     for requirement in EXTRAS[extra]:
-        found = version_of(requirement.distribution)
+        found = version_of(requirement.distribution.partition("[")[0])
         if found is None or not version_in_bounds(found, requirement.bounds):
             got = f"{requirement.distribution} {found}" if found else f"no {requirement.distribution}"
             raise ValueError(f"{extra}: {got} is installed, expected {requirement}: "

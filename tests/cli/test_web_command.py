@@ -10,7 +10,8 @@ import urllib.request
 
 import pytest
 
-from openvocab.cli import web
+from openvocab import preflight
+from openvocab.cli import program
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
@@ -32,9 +33,10 @@ def test_what_cannot_be_is_one_line(call, arguments, expected):
 
 @pytest.mark.parametrize("found", (None, "3.36.1", "5.9.0", "7.0.0"))
 def test_gradio_is_of_the_sixth_version(call, monkeypatch, found):
-    monkeypatch.setattr(web, "version_of", lambda name: found)
+    monkeypatch.setattr(preflight, "version_of", lambda name: found)
+    monkeypatch.setattr(program, "installed", lambda: True)
     code, out, err = call("web")
-    got = f"Gradio {found}" if found else "no Gradio"
+    got = f"gradio {found}" if found else "no gradio"
     assert (code, out) == (2, "")
     assert err == (f"error: web: {got} is installed, expected gradio>=6,<7: python -m pip install "
                    '"openvocab-seg[web]"\n')  # fmt: skip
