@@ -27,7 +27,8 @@ EXAMPLES = """examples:
 def build_parser() -> argparse.ArgumentParser:
     """Describes the options."""
     parser = Parser("openvocab export", "Writes a model as one file, for a picture of any size and any words: "
-                    "NAME.onnx or NAME.pt2, and the text tower as NAME_text beside it.", EXAMPLES, allow_abbrev=False)  # fmt: skip
+                    "NAME.onnx or NAME.pt2, and the text tower as NAME_text beside it.", EXAMPLES,
+                    allow_abbrev=False)  # fmt: skip
     parser.add_argument("model", nargs="?", metavar="MODEL", help="see `openvocab models`")
     parser.add_argument("--describe", metavar="FILE", help="print what an exported file says of itself, and end")
     parser.add_argument("--to", choices=("onnx", "torch"), help='onnx (needs the extra "export"), or torch for a '

@@ -144,7 +144,7 @@ def _facts(segmenter: Segmenter, wanted: Wanted) -> dict[str, Any]:
         "synonyms": segmenter.synonyms,
         "preprocessing": f"none is left to do; inside: the picture {sized}, {views_of(segmenter)} view(s) of it, "
                          "CLIP's normalisation, merging, back to the picture's size",
-        "many_words": f"of more than {limit}, every view keeps those that it is most similar to" if limit else "all count",
+        "many_words": f"of more than {limit}, every view keeps those it is most similar to" if limit else "all count",
         "precision": wanted.dtype,
         "weights": Path(segmenter.weights).name,
         "licence": entry.licence if entry else "that of its weights, which are none of the models known by name",

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from openvocab import Segmenter
@@ -50,8 +49,9 @@ def test_both_files_are_there_and_known_as_ours(folder, capsys):
     assert {marks.kind_of(path) for path in folder.iterdir()} == {marks.EXPORT}
     assert export.main(["--describe", str(folder / f"{LSEG}.pt2")]) == 0
     out = capsys.readouterr().out
-    for part in ("image (h, w, 3) uint8", "embeddings (T, 1, 128) float32", "labels (h, w) int32", "scores (h, w) float32",
-                 "method        LSeg", "clip          emojiscapes-vit-s8", "licence       MIT; trained on"):  # fmt: skip
+    for part in ("image (h, w, 3) uint8", "embeddings (T, 1, 128) float32", "labels (h, w) int32",
+                 "scores (h, w) float32", "method        LSeg", "clip          emojiscapes-vit-s8",
+                 "licence       MIT; trained on"):  # fmt: skip
         assert part in out
 
 
@@ -144,7 +144,7 @@ def test_damaged_words(tmp_path, damage):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["cat", "--model", LSEG, "--output", "words.txt"], "--output: expected a file that ends in .safetensors, got words.txt"),
+    (["cat", "--model", LSEG, "--output", "words.txt"], "expected a file that ends in .safetensors, got words.txt"),
     (["cat", "--output", "w.safetensors"], "--model and --config-file: expected one of them"),
     (["cat", "--model", LSEG], "required: --output"),
     (["nothing.txt", "--model", LSEG, "--output", "w.safetensors"], "there is no vocabulary file nothing.txt"),
