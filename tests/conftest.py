@@ -69,6 +69,11 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+def pytest_collection():
+    """Imports and items stay: looking for garbage among them took a tenth of the time."""
+    gc.disable()
+
+
 def pytest_collection_modifyitems(items):
     def place(item):
         folder = item.path.parent.name
@@ -86,6 +91,7 @@ def pytest_collection_finish():
     """Leaves what the imports have made out of garbage collections, which took a twelfth of the tests' time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_sessionfinish():
