@@ -69,9 +69,14 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+@pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """Imports and items stay: looking for garbage among them took a tenth of the time."""
+    """What is imported and collected stays: looking for garbage in it took a twelfth of the time."""
     gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):
@@ -91,7 +96,6 @@ def pytest_collection_finish():
     """Leaves what the imports have made out of garbage collections, which took a twelfth of the tests' time."""
     gc.collect()
     gc.freeze()
-    gc.enable()
 
 
 def pytest_sessionfinish():
