@@ -84,7 +84,9 @@ def walk_imports(node: ast.AST, lazy: bool = False) -> Iterator[tuple[ast.Import
         yield from walk_imports(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def imports(path: Path) -> Iterator[Import]:
+@cache
+def imports(path: Path) -> tuple[Import, ...]:
+    found = []
     source = module_name(path)
     package = source if path.name == "__init__.py" else source.rpartition(".")[0]
     for node, lazy in walk_imports(parse(path)):
@@ -94,8 +96,8 @@ def imports(path: Path) -> Iterator[Import]:
             base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             prefix = ".".join([*base, *filter(None, [node.module])])
             targets = [f"{prefix}.{alias.name}" for alias in node.names]
-        for target in targets:
-            yield Import(source, target, lazy)
+        found += [Import(source, target, lazy) for target in targets]
+    return tuple(found)
 
 
 def project_imports(*names: str) -> list[Import]:

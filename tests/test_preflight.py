@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import logging
-from importlib import metadata
 
 import pytest
 
@@ -27,16 +26,11 @@ class Installation:
         self.modules = {requirement.module for requirement in preflight.REQUIREMENTS} | {"detectron2"}
         self.torchvision_wants = "torch (>=2.14.0)"
 
-    def version(self, name):
-        if name not in self.versions:
-            raise metadata.PackageNotFoundError(name)
-        return self.versions[name]
-
 
 @pytest.fixture
 def installation(monkeypatch, tmp_path):
     fake = Installation()
-    monkeypatch.setattr(preflight.metadata, "version", fake.version)
+    monkeypatch.setattr(preflight, "version_of", fake.versions.get)
     monkeypatch.setattr(preflight.metadata, "requires", lambda _: ["numpy", "torchaudio==1.0", fake.torchvision_wants])
     monkeypatch.setattr(preflight, "_module_exists", lambda name: name in fake.modules)
     for folder in ("vocab/data", "clip/configs"):
@@ -45,6 +39,22 @@ def installation(monkeypatch, tmp_path):
     (tmp_path / "openvocab" / "configs").mkdir()
     monkeypatch.setattr(preflight, "__file__", str(tmp_path / "openvocab" / "preflight.py"))
     return fake
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "version"),
+    [
+        ("METADATA", "Metadata-Version: 2.4\nName: some-thing\nVersion: 2.15.0+cpu\n\nVersion: 3\n", "2.15.0+cpu"),
+        ("METADATA", "Metadata-Version: 2.4\r\nName: some-thing\r\nVersion: 1.0\r\n\r\nVersion: 3\r\n", "1.0"),
+        ("PKG-INFO", "Metadata-Version: 2.4\nName: some-thing\nVersion: 0.1\n\nVersion: 3\n", "0.1"),
+    ], ids=["suffix", "Windows", "egg"])
+def test_a_version_is_read_from_the_header(tmp_path, monkeypatch, file, text, version):
+    folder = tmp_path / ("some_thing.dist-info" if file == "METADATA" else "some_thing.egg-info")
+    folder.mkdir()
+    (folder / file).write_bytes(text.encode())
+    monkeypatch.syspath_prepend(tmp_path)
+    assert preflight.version_of("some-thing") == version
+    assert preflight.version_of("some-thing-else") is None
 
 
 def message() -> str:

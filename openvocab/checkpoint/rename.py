@@ -6,6 +6,7 @@ templates of a pair hold the same placeholders in the same order.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -22,9 +23,7 @@ def matching(template: str, name: str) -> tuple[str, ...] | None:
     Returns:
         What the placeholders stand for; None where the name is another.
     """
-    literals = _PLACEHOLDER.split(template)
-    patterns = [re.escape(part) if index % 2 == 0 else _pattern(part) for index, part in enumerate(literals)]
-    match = re.fullmatch("".join(patterns), name)
+    match = _compiled(template).fullmatch(name)
     return None if match is None else match.groups()
 
 
@@ -88,6 +87,13 @@ def _renamed(name: str, rules: Sequence[tuple[str, str]]) -> str | None:
             parts[1::2] = found
             return "".join(parts)
     return None
+
+
+@cache  # every name is compared with most templates
+def _compiled(template: str) -> re.Pattern[str]:
+    literals = _PLACEHOLDER.split(template)
+    patterns = [re.escape(part) if index % 2 == 0 else _pattern(part) for index, part in enumerate(literals)]
+    return re.compile("".join(patterns))
 
 
 def _pattern(placeholder: str) -> str:

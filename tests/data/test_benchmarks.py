@@ -136,7 +136,8 @@ ROUNDING = 6e-5  # the files hold four decimals
 
 
 @pytest.mark.parametrize(("method", "small"), [
-    ("catseg", ["MODEL.CLIP.INPUT_SIZE", "64", "TEST.SLIDING_WINDOW.ENABLED", "False"]),
+    ("catseg", ["MODEL.CLIP.INPUT_SIZE", "32", "MODEL.CATSEG.WINDOW_SIZE", "4",
+                "TEST.SLIDING_WINDOW.ENABLED", "False"]),
     ("lseg", ["MODEL.LSEG.INPUT_SIZE", "64"]),
 ])  # fmt: skip
 def test_reported_ious_are_those_counted_by_hand(prepared, catalogs, answers, method, small, tmp_path, monkeypatch):

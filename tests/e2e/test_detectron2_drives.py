@@ -62,7 +62,8 @@ def test_every_file_merges_after_one_call(path, add, tmp_path):
     for add_keys in add:
         add_keys(again)
     again.merge_from_file(str(tmp_path / "dump.yaml"))
-    assert yaml.safe_load(again.dump()) == yaml.safe_load(both.dump())
+    dumped, expected = (yaml.load(cfg.dump(), yaml.CSafeLoader) for cfg in (again, both))  # libyaml: ten times faster
+    assert dumped == expected
 
 
 @pytest.mark.parametrize(("method", "name"), SMALL)
