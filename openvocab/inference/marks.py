@@ -18,6 +18,7 @@ PREDICTION = "prediction"
 SCENE = "drawn scene"
 SHEET = "sheet"
 TABLE = "table"
+RUN = "run"
 WEIGHTS = "weights"
 TEXTS = {
     SEGMENTATION: "openvocab-seg: segmentation",
@@ -25,6 +26,7 @@ TEXTS = {
     SCENE: "openvocab-seg: drawn scene",
     SHEET: "openvocab-seg: sheet",
     TABLE: "<!-- openvocab-seg: table -->",
+    RUN: "openvocab-seg: run that is not done",
     WEIGHTS: "see THIRD_PARTY.md of openvocab-seg.",  # the end of a notice that all shipped weights hold
 }
 """Kind -> the text that stands in a file of this kind."""
@@ -32,6 +34,8 @@ TEXTS = {
 JSON_KEY = "written_by"
 _PNG_TEXT = 33  # where the first chunk behind a PNG's header begins
 _ZIP = b"PK\x03\x04"
+_ZIP_NAME = 30  # where the name of the first member begins
+_FIRST = 1024  # bytes that hold every mark, but that of weights: of a hundred thousand photographs no more is read
 _HEAD = 1 << 16  # bytes; a small model's names, which torch puts first, take half of it
 _TAIL = 256  # bytes; a WebP has its EXIF behind the picture
 _SOFTWARE = 0x0131  # EXIF: which program made the picture
@@ -82,7 +86,8 @@ def kind_of(path: Path) -> str | None:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return None
         with open(path, "rb", opener=_never_waiting) as file:
-            head = file.read(_HEAD)
+            head = file.read(_FIRST)
+            head += file.read(_HEAD) if head.startswith(_ZIP) else b""
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
             tail = file.read(_TAIL)
     except (OSError, ValueError):  # what cannot be read, or has no possible name, is none of ours
@@ -117,14 +122,15 @@ def _carries(head: bytes, tail: bytes, kind: str) -> bool:
         return head.startswith(_png_chunk(text), _PNG_TEXT)
     if head.startswith(JPEG_SIGNATURE):
         block = exif(kind)
-        return b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block in head[:1024]
+        return b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block in head[:_FIRST]
     if head.startswith(b"RIFF"):
         block = exif(kind).removeprefix(b"Exif\0\0")
         return tail.rstrip(b"\0").endswith((b"EXIF" + struct.pack("<I", len(block)) + block).rstrip(b"\0"))
     if head[4:8] == b"ftyp":
         return tail.endswith(mp4(kind))
     if head.startswith(_ZIP):
-        return kind == WEIGHTS and text in head
+        npz = head.startswith(f"{JSON_KEY}.npy".encode(), _ZIP_NAME)
+        return text in head[:_FIRST] if npz else kind == WEIGHTS and text in head
     return bool(re.match(rb'\{\s*"%s":\s*"%s"' % (JSON_KEY.encode(), re.escape(text)), head)) or (
         kind == TABLE and head.startswith(text + b"\n"))
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,40 @@ def blank(picture: Path) -> Result:
     return Result(pixels, np.zeros(size, np.int32), np.ones(size, np.float32), ["cat"], weights=str(picture))
 
 
+class Stub:
+    """Asks a function about pictures, in place of a model."""
+
+    name, weights, device, dtype, synonyms, notice = "stub", __file__, "cpu", "float32", "mean", ""
+
+    class cfg:  # noqa: N801
+        dump = staticmethod(lambda: "")
+        MODEL = type("MODEL", (), {"META_ARCHITECTURE": "Stub"})
+
+    def __init__(self, segment=blank):
+        self.segment = segment
+
+    def many(self, images, *_, **__):
+        for image in images:
+            yield answered(self.segment, image)
+
+    def text_embeddings(self, words):
+        """They are none of a stub."""
+
+
+def answered(segment, image):
+    answer = namedtuple("Answer", "image result error")
+    try:
+        return answer(image, segment(image), None)
+    except Exception as error:  # noqa: BLE001
+        return answer(image, None, error)
+
+
 @pytest.fixture
 def run(demo, capsys, monkeypatch):
     """Runs the demo with a model that says "cat" to every picture; gives exit code, output and errors."""
 
     def start(*arguments, segment=blank):
-        stub = lambda picture, *_, **__: segment(picture)  # noqa: E731
-        load = lambda *_: segment and stub or pytest.fail("the model was loaded")  # noqa: E731
+        load = lambda *_: segment and Stub(segment) or pytest.fail("the model was loaded")  # noqa: E731
         monkeypatch.setattr("openvocab.cli.segment._segmenter", load)
         code = demo.main([*map(str, arguments), *WORDS])
         return code, *capsys.readouterr()
@@ -163,13 +191,8 @@ def test_names_that_are_no_utf8_or_far_too_long(run, album, tmp_path):
 PROGRAM = """
 import runpy, sys, types
 sys.path.insert(0, {tests!r})
-from test_demo_on_folders import blank
-class Stub:
-    load = classmethod(lambda cls, *_, **__: sys.exit("torch is there") if "torch" in sys.modules else Stub())
-    name, weights, device, dtype, synonyms = "stub", "none", "cpu", "float32", "mean"
-    cfg = type("cfg", (), {{"MODEL": type("MODEL", (), {{"META_ARCHITECTURE": "Stub"}})}})
-    text_embeddings = lambda self, words: None
-    __call__ = lambda self, picture, *_, **__: blank(picture)
+from test_demo_on_folders import Stub
+Stub.load = classmethod(lambda cls, *_, **__: sys.exit("torch is there") if "torch" in sys.modules else Stub())
 sys.modules["openvocab.inference.loading"] = types.SimpleNamespace()  # without torch: a tenth of the time
 sys.modules["openvocab.inference.segmenter"] = types.SimpleNamespace(Segmenter=Stub)
 runpy.run_path({demo!r}, run_name="__main__")
