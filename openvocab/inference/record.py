@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -85,18 +86,16 @@ class Record:
     def _read(self) -> tuple[dict[str, Any], int]:
         """Reads the question and the pictures, and tells where the last whole line ends."""
         end, question = 0, {}
-        for line in open(self.path, "rb") if self.path.exists() else ():
-            try:
-                content = json.loads(line)
-            except ValueError:  # a line that a kill has torn is the last one
-                break
-            if not line.endswith(b"\n"):
-                break
-            if end:
-                self._done[content[0]] = content[1:]
-            else:
-                question = content.get("question", {})
-            end += len(line)
+        with open(self.path, "rb") if self.path.exists() else nullcontext(()) as lines:
+            for line in lines:
+                content = _parsed(line)
+                if end and isinstance(content, list):
+                    self._done[content[0]] = content[1:]
+                elif not end and isinstance(content, dict):
+                    question = content.get("question", {})
+                else:
+                    break
+                end += len(line)
         return question, end
 
     def has(self, picture: Path, stem: str, files: Iterable[Path]) -> bool:
@@ -134,6 +133,14 @@ class Record:
     def close(self) -> None:
         """Ends it, as it is."""
         self._file.close()
+
+
+def _parsed(line: bytes) -> object:
+    """Gives what a line holds, or None for one that a kill has torn, which is the last."""
+    try:
+        return json.loads(line) or None if line.endswith(b"\n") else None
+    except ValueError:
+        return None
 
 
 def _line(content: object) -> bytes:

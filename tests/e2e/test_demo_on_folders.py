@@ -5,52 +5,16 @@ import json
 import os
 import subprocess
 import sys
-from collections import namedtuple
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+from stub import Stub, blank
 
-from openvocab.inference.images import read_image
 from openvocab.inference.record import RECORD
 from openvocab.inference.result import Result
 
 WORDS = ("--vocabulary", "cat")
-
-
-def blank(picture: Path) -> Result:
-    pixels = read_image(picture)
-    size = pixels.shape[:2]
-    return Result(pixels, np.zeros(size, np.int32), np.ones(size, np.float32), ["cat"], weights=str(picture))
-
-
-class Stub:
-    """Asks a function about pictures, in place of a model."""
-
-    name, weights, device, dtype, synonyms, notice = "stub", __file__, "cpu", "float32", "mean", ""
-
-    class cfg:  # noqa: N801
-        dump = staticmethod(lambda: "")
-        MODEL = type("MODEL", (), {"META_ARCHITECTURE": "Stub"})
-
-    def __init__(self, segment=blank):
-        self.segment = segment
-
-    def many(self, images, *_, **__):
-        for image in images:
-            yield answered(self.segment, image)
-
-    def text_embeddings(self, words):
-        """They are none of a stub."""
-
-
-def answered(segment, image):
-    answer = namedtuple("Answer", "image result error")
-    try:
-        return answer(image, segment(image), None)
-    except Exception as error:  # noqa: BLE001
-        return answer(image, None, error)
 
 
 @pytest.fixture
@@ -192,7 +156,7 @@ def test_names_that_are_no_utf8_or_far_too_long(run, album, tmp_path):
 PROGRAM = """
 import runpy, sys, types
 sys.path.insert(0, {tests!r})
-from test_demo_on_folders import Stub
+from stub import Stub
 Stub.load = classmethod(lambda cls, *_, **__: sys.exit("torch is there") if "torch" in sys.modules else Stub())
 sys.modules["openvocab.inference.loading"] = types.SimpleNamespace()  # without torch: a tenth of the time
 sys.modules["openvocab.inference.segmenter"] = types.SimpleNamespace(Segmenter=Stub)

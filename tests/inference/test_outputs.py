@@ -142,7 +142,8 @@ def test_one_coco_file_of_many(result, tmp_path):
              for part in each.save_all(tmp_path, f"{number}", ["coco"], f"{number}.jpg")]
     write_whole(tmp_path / "coco.json", lambda: iter(parts))
     whole = json.loads((tmp_path / "coco.json").read_text())
-    assert [(image["id"], image["file_name"]) for image in whole["images"]] == [(1, "0.jpg"), (2, "1.jpg"), (3, "2.jpg")]
+    assert [(image["id"], image["file_name"]) for image in whole["images"]] == [
+        (1, "0.jpg"), (2, "1.jpg"), (3, "2.jpg")]
     assert [annotation["id"] for annotation in whole["annotations"]] == list(range(1, 10))
     assert whole["categories"] == result.to_coco()["categories"] and whole["info"]["notice"] == "stand-in"
     for number, each in enumerate([result, other, result], 1):
