@@ -14,7 +14,7 @@ from openvocab.methods import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("openvocab", *METHODS.values())
-ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
+ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets", "examples")
 
 # From the bottom to the top; a module may import from its own layer and from those below it. The longest prefix counts.
 LAYERS = {
