@@ -91,7 +91,7 @@ def _segment_all(
             root = plan.root if plan.whole else ""
             question = question_of(segmenter, words, threshold=args.threshold, formats=plan.formats, root=root)
             record = stack.enter_context(closing(Record(plan.folder, question)))
-            remove_partials(plan.files)
+            remove_partials(lambda: (record.path, *plan.files()))
         _go_on(args, words, plan, segmenter, record, tally)
         if record is not None and tally.done == tally.asked:
             record.remove()

@@ -1,6 +1,7 @@
 """What is asked of pictures: words, background words and a threshold; and an answer of a model under them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -69,3 +70,12 @@ class Question(NamedTuple):
             threshold=self.threshold,
             **about,
         )
+
+
+def word_by_word(vocabulary: Vocabulary) -> Vocabulary:
+    """Makes every entry a class of its own, also those that share one.
+
+    Args:
+        vocabulary: the words.
+    """
+    return replace(vocabulary, names=tuple(entry[0] for entry in vocabulary.entries), channel_to_class=None)

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,7 @@ from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.look import Heatmap, Look
 from openvocab.inference.many import Answer, answers, checked_batch_size, checked_images
 from openvocab.inference.memory import require
-from openvocab.inference.question import Question, Words
+from openvocab.inference.question import Question, Words, word_by_word
 from openvocab.inference.result import Result
 from openvocab.inference.sizes import answer_size, seen_picture
 from openvocab.vocab.cleaning import comparable
@@ -222,7 +221,7 @@ class Segmenter:
             ValueError: as in the call; also if T x h x w floats do not fit into memory.
         """
         _, asked = self._asked(words, synonyms=synonyms)
-        asked = _word_by_word(asked)
+        asked = word_by_word(asked)
         pixels, given = self._given(image)
         height, width = pixels.shape[:2]
         count = len(asked)
@@ -259,7 +258,7 @@ class Segmenter:
         size = pixels.shape[:2]
         with self._running():
             cosine = self.model.similarity(given["seen"], size, one)[0].float()
-        answer = self._answer(given, _word_by_word(rest), *size)[rest.entries.index(one.entries[0])]
+        answer = self._answer(given, word_by_word(rest), *size)[rest.entries.index(one.entries[0])]
         return Heatmap(cosine.cpu().numpy(), resize(answer[None, None], size)[0, 0].cpu().numpy())
 
     def pixel_embeddings(self, image: ImageLike, resolution: str = "half") -> np.ndarray:
@@ -386,8 +385,3 @@ class Segmenter:
             if self.dtype != "float32":
                 stack.enter_context(torch.autocast(self.device.type, dtype=getattr(torch, self.dtype)))
             yield
-
-
-def _word_by_word(vocabulary: Vocabulary) -> Vocabulary:
-    """Makes every entry a class of its own, also those that share one."""
-    return replace(vocabulary, names=tuple(entry[0] for entry in vocabulary.entries), channel_to_class=None)
