@@ -171,9 +171,7 @@ class CATSeg(OpenVocabularyModel):
         Returns:
             B maps (T, S, S), S being `short_side` where it is given, or (T, 4H, 4W) without sliding window, float32.
         """
-        views = [self.make_views(image, short_side) for image in images]
-        count = len(views[0])
-        features = self.encode_images(torch.cat([resize(view, (self.input_size, self.input_size)) for view in views]))
+        features, count = self._encoded_together(images, short_side)
         if self.pruning:
             each = [features.select(slice(index * count, (index + 1) * count)) for index in range(len(images))]
             texts = map(self.text_features, vocabularies)
@@ -190,6 +188,11 @@ class CATSeg(OpenVocabularyModel):
     def see(self, image: Tensor, short_side: int | None = None) -> ClipFeatures:
         """Runs CLIP's image tower on the views of an image; see `OpenVocabularyModel.see`."""
         return self.encode_images(self.make_views(image, short_side))
+
+    def see_together(self, images: Sequence[Tensor]) -> list[ClipFeatures]:
+        """Runs CLIP's image tower once; see `OpenVocabularyModel.see_together`."""
+        features, count = self._encoded_together(images)
+        return [features.select(slice(index * count, (index + 1) * count)) for index in range(len(images))]
 
     def seen_maps(self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures,
                   short_side: int | None = None) -> Tensor:
@@ -272,6 +275,12 @@ class CATSeg(OpenVocabularyModel):
         if window is None:
             return maps[0]
         return merge_views(resize(maps, (window.kernel, window.kernel)), size or window.size, window.stride)
+
+    def _encoded_together(self, images: Sequence[Tensor], short_side: int | None = None) -> tuple[ClipFeatures, int]:
+        """Encodes the views of all images; gives how many each has as well."""
+        views = [self.make_views(image, short_side) for image in images]
+        size = (self.input_size, self.input_size)
+        return self.encode_images(torch.cat([resize(view, size) for view in views])), len(views[0])
 
     def _pruned_maps(self, features: ClipFeatures, text: TextFeatures, size: int | None) -> Tensor:
         logits, classes = self._pruned_logits(features, text)

@@ -162,13 +162,28 @@ class LSeg(OpenVocabularyModel):
         """
         if self.multi_scale is not None:
             return SeenPixels(image.to(self.device).float(), False)
-        return self._see(image)
+        return self._see([image])[0]
 
-    def _see(self, image: Tensor) -> SeenPixels:
+    def see_together(self, images: Sequence[Tensor]) -> list[SeenPixels]:
+        """Encodes and decodes images of one size in one pass; see `OpenVocabularyModel.see_together`."""
+        if self.multi_scale is not None:
+            return super().see_together(images)
+        resized = [self._resized(image[None])[0] for image in images]
+        members: dict[torch.Size, list[int]] = {}
+        for index, image in enumerate(resized):
+            members.setdefault(image.shape, []).append(index)
+        found = {}
+        for indices in members.values():
+            found |= zip(indices, self._see([resized[index] for index in indices]), strict=True)
+        return [found[index] for index in range(len(images))]
+
+    def _see(self, images: Sequence[Tensor]) -> list[SeenPixels]:
+        """Sees images of one size."""
         if not self._is_fast:
-            return SeenPixels(self.pixel_embeddings(image[None])[0], False)
-        fused = self._fast_stages.features(self.backbone, self.sem_seg_head.decoder, self._resized(image[None]))
-        return SeenPixels(fused[0], True)
+            return [SeenPixels(part, False) for part in self.pixel_embeddings(torch.stack(tuple(images)))]
+        batch = self._resized(torch.stack(tuple(images)))
+        fused = self._fast_stages.features(self.backbone, self.sem_seg_head.decoder, batch)
+        return [SeenPixels(part, True) for part in fused]
 
     def correlation(self, seen: SeenPixels, text: TextFeatures) -> Tensor:
         """Correlates the pixels of an image with words, before regularisation.
@@ -226,7 +241,7 @@ class LSeg(OpenVocabularyModel):
         if self.multi_scale is None:
             scores = upsample(self.word_maps(seen, text))
         else:
-            scores = multi_scale_scores(lambda crop: upsample(self.word_maps(self._see(crop), text)),
+            scores = multi_scale_scores(lambda crop: upsample(self.word_maps(self._see([crop])[0], text)),
                                         seen.features, self.multi_scale)
         return resize(scores[None].float(), size)[0].softmax(dim=0)
 

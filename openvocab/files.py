@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -77,6 +78,25 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: the file cannot be written.
     """
     replace_atomically(path, lambda file: file.write(content))
+
+
+def remove_partials(paths: Callable[[], Iterable[Path]]) -> None:
+    """Removes what a process that was killed has left of files that it was writing.
+
+    Args:
+        paths: gives the files' final places, whose folders belong to this process; asked once or twice.
+
+    Raises:
+        OSError: a folder cannot be listed, or a file not be removed.
+    """
+    left: dict[Path, list[Path]] = {}
+    for folder in {path.parent for path in paths()}:
+        for name in os.listdir(folder) if folder.is_dir() else ():
+            if found := re.fullmatch(r"(.+)\.[0-9a-f]{8}\.partial", name, re.DOTALL):
+                left.setdefault(folder / found[1], []).append(folder / name)
+    for path in paths() if left else ():
+        for partial in left.get(path, ()):
+            partial.unlink(missing_ok=True)
 
 
 def existing_part(folder: Path) -> Path:

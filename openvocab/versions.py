@@ -1,6 +1,7 @@
 """Which weights a module has, and what is derived from them, kept until one changes."""
 
 import hashlib
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
 from typing import Generic, TypeVar
@@ -44,11 +45,12 @@ def digest_of_parameters(model: nn.Module) -> str:
 class FromWeights(Generic[T]):
     """One thing that is derived from modules in the precision of autocast, made anew when either changes.
 
-    Its owner calls `clear` in `train()`; see `weights_key`.
+    Its owner calls `clear` in `train()`; see `weights_key`. Threads that ask at once wait for the one that makes it.
     """
 
     def __init__(self):
         self._kept: tuple[Hashable, T] | None = None
+        self._lock = threading.Lock()
 
     def get(self, modules: Sequence[nn.Module], device: str, make: Callable[[torch.dtype], T]) -> T:
         """Gives what belongs to the present weights.
@@ -65,15 +67,20 @@ class FromWeights(Generic[T]):
         lowered = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if lowered else next(modules[0].parameters()).dtype
         key = dtype, torch.is_inference_mode_enabled(), tuple(map(weights_key, modules))
-        if self._kept is None or self._kept[0] != key:
-            self._kept = None  # first: `make` may copy a module that holds this, and needs the memory
-            with torch.autocast(device, enabled=False):
-                self._kept = key, make(dtype)
-        return self._kept[1]
+        with self._lock:
+            if self._kept is None or self._kept[0] != key:
+                self._kept = None  # first: `make` may copy a module that holds this, and needs the memory
+                with torch.autocast(device, enabled=False):
+                    self._kept = key, make(dtype)
+            return self._kept[1]
 
     def __getstate__(self) -> dict[str, None]:
         """Leaves it out of copies and files: the copy's weights are others, and a packed weight cannot be copied."""
         return {"_kept": None}
+
+    def __setstate__(self, state: dict[str, None]) -> None:
+        """Starts with nothing."""
+        self.__init__()
 
     def clear(self) -> None:
         """Forgets it."""

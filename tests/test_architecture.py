@@ -14,7 +14,7 @@ from openvocab.methods import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("openvocab", *METHODS.values())
-ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
+ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets", "examples")
 
 # From the bottom to the top; a module may import from its own layer and from those below it. The longest prefix counts.
 LAYERS = {
@@ -22,7 +22,7 @@ LAYERS = {
                "openvocab.preflight", "openvocab.files", "openvocab.console", "openvocab.versions", "openvocab.devices",
                "openvocab.windows", "openvocab.methods", "openvocab.config_keys", "openvocab.augmented_views",
                "openvocab.checkpoint.rename", "openvocab.checkpoint.partially", "openvocab.exit_codes",
-               "openvocab.config_ranges"),
+               "openvocab.config_ranges", "openvocab.locks"),
     "clip": ("openvocab.clip", "openvocab.checkpoint.complete", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": tuple(METHODS.values()),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
@@ -41,7 +41,7 @@ THIRD_PARTY = {
 # These need none at all: they are used before anything is installed, or where torch must not be loaded.
 STANDARD_LIBRARY_ONLY = (
     "openvocab.vocab.vocabulary", "openvocab.vocab.templates", "openvocab.preflight", "openvocab.assets",
-    "openvocab.files", "openvocab.console", "openvocab.methods", "openvocab.exit_codes",
+    "openvocab.files", "openvocab.console", "openvocab.methods", "openvocab.exit_codes", "openvocab.locks",
 )  # fmt: skip
 EMPTY_CONTAINER = re.compile(r"\[\]|\{\}|(set|dict|list|defaultdict|OrderedDict|Counter)\(\w*\)")
 

@@ -79,6 +79,19 @@ def test_evaluation(case, fast, precision, tmp_path):
             assert answer[output].shape == ((64, 48) if output == "labels" else (count, 64, 48))
 
 
+@pytest.mark.parametrize("case", ["catseg, whole picture", "lseg"])
+def test_several_pictures(case, tmp_path):
+    """Those of one size share a pass of the image encoder."""
+    mode = FakeTensorMode()
+    model = without_values(build(case, tmp_path)[1].eval(), mode, "cuda")
+    sizes = ((64, 48), (32, 64), (64, 48))
+    with mode, torch.no_grad():
+        answers = model([{"image": torch.zeros(3, *size, dtype=torch.uint8), "output": "labels",
+                          "vocabulary": Vocabulary.from_words(numbered_words(2))} for size in sizes])  # fmt: skip
+    assert [tuple(answer["labels"].shape) for answer in answers] == list(sizes)
+    assert all(answer["scores"].device.type == "cuda" for answer in answers)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_loss(case, tmp_path):
     """The forward pass of a training step; labels are checked where they come from, before they move."""

@@ -2,8 +2,11 @@
 
 import argparse
 import logging
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 from openvocab import exit_codes
@@ -97,3 +100,20 @@ def run(work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return exit_codes.INTERRUPTED
+
+
+@contextmanager
+def sigterm_is_ctrl_c() -> Iterator[None]:
+    """Inside, SIGTERM ends work as Ctrl-C does, which says how far it is and leaves nothing half done."""
+    if threading.current_thread() is not threading.main_thread():  # others may not choose
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

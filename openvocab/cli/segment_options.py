@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   {program} --input img.jpg --vocabulary "cat, sofa|couch"
   {program} --input folder other.jpg --vocabulary-file words.txt --output masks
   {program} --input img.jpg --vocabulary "cat, sofa" --background "wall, floor" --device cuda --dtype float16
+  {program} --input album --recursive --format coco,labelme --vocabulary-file words.txt --output masks
   {program} --video-input clip.mov --vocabulary "cat, sofa" --output masks.mp4
   {program} --input drawing.png --vocabulary "cat, tree" --model emojiscapes_catseg    (needs no network)"""
 
@@ -52,6 +53,8 @@ def build_parser(program: str = "openvocab segment", pictures: Path | None = Non
                     allow_abbrev=False)  # fmt: skip
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--input", nargs="+", metavar="PATH", help=f"files, folders or patterns{default}")
+    parser.add_argument("--recursive", action="store_true", help="pictures in folders below, too; outputs lie as they "
+                        "do")  # fmt: skip
     source.add_argument("--video-input", metavar="FILE", help="a video; shown in a window where no --output is given")
     source.add_argument("--webcam", nargs="?", const=0, type=int, metavar="N", help="a camera (default: 0), shown in a "
                         "window until q is pressed; with --output written as well")  # fmt: skip
@@ -75,6 +78,10 @@ def build_parser(program: str = "openvocab segment", pictures: Path | None = Non
     model.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
     parser.add_argument("--output", metavar="PATH", help=f"of pictures a folder (default: {OUTPUT}), of a video or a "
                         "camera an .mp4 file")  # fmt: skip
+    parser.add_argument("--format", metavar="NAMES", help="what a picture becomes: some of png, json, coco, npz, "
+                        "labelme, comma separated (default: png,json)")  # fmt: skip
+    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures that are computed at a time (default: 2 "
+                        "side by side on a CPU, 8 in one pass on a GPU)")  # fmt: skip
     parser.add_argument("--list-models", action="store_true", help="what `openvocab models` shows")
     parser.set_defaults(pictures=pictures)
     return parser
@@ -97,6 +104,41 @@ def words_of(args: argparse.Namespace) -> "tuple[Vocabulary, Vocabulary | tuple]
     words = _vocabulary(args), Vocabulary.parse(args.background) if args.background is not None else ()
     combine(*words)  # refuses a word that is in both
     return words
+
+
+def formats_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """Reads what pictures become, and checks the number of those that are computed at a time.
+
+    Args:
+        args: the command line.
+
+    Raises:
+        ValueError: a format that does not exist, or a number below 1.
+    """
+    from openvocab.inference.outputs import USUAL, checked_formats
+
+    if args.batch_size is not None and args.batch_size < 1:
+        raise ValueError(f"--batch-size: expected at least 1, got {args.batch_size}")
+    names = USUAL if args.format is None else [name.strip().lower() for name in args.format.split(",")]
+    try:
+        return checked_formats(names)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error
+
+
+def refuse_without_pictures(args: argparse.Namespace) -> None:
+    """Refuses what says something about pictures where there is a video.
+
+    Args:
+        args: the command line.
+
+    Raises:
+        ValueError: names the option.
+    """
+    given = {"--format": args.format is not None, "--batch-size": args.batch_size is not None,
+             "--recursive": args.recursive}  # fmt: skip
+    for option in filter(given.get, given):
+        raise ValueError(f"{option}: got it with a video or a camera, expected it with pictures (--input) only")
 
 
 def _vocabulary(args: argparse.Namespace) -> "Vocabulary":
@@ -135,7 +177,9 @@ def pictures_of(args: argparse.Namespace) -> "Inputs":
             raise ValueError(
                 f"--input: none given, and the pictures that come with the demo are missing ({args.pictures})")
         inputs = [str(args.pictures)]
-    found = find_inputs(inputs)
+    if args.recursive and not any(Path(path).is_dir() for path in inputs):
+        raise ValueError(f"--recursive: expected a folder among the inputs, got {', '.join(map(str, inputs[:3]))}")
+    found = find_inputs(inputs, args.recursive)
     if not found.pictures and not found.refused:
         raise ValueError(f"input: no pictures, left out {found.left_out()}")
     return found

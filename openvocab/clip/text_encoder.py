@@ -76,13 +76,14 @@ class TextEncoder(nn.Module):
         if self.training or torch.is_grad_enabled():
             return TextFeatures(self._encode(words, templates))
         key = self._cache_key(words, tuple(templates))
-        if key not in self._cache:
-            self._cache[key] = self._encode(words, templates)
+        kept = self._cache.pop(key, None)  # each step whole: other threads may ask as well, and at worst encode again
+        if kept is None:
+            kept = self._encode(words, templates)
             logger.debug("encoded %d channels x %d templates", len(words), len(templates))
-        self._cache.move_to_end(key)
+        self._cache[key] = kept
         while len(self._cache) > CACHED_VOCABULARIES:
             self._cache.popitem(last=False)
-        return TextFeatures(self._cache[key])
+        return TextFeatures(kept)
 
     def remember(self, vocabulary: Vocabulary, templates: Sequence[str], embeddings: Tensor) -> None:
         """Takes embeddings that this very encoder has made before, for calls without gradients in its own precision.

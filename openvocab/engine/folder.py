@@ -1,19 +1,16 @@
 """A folder of results belongs to one job at a time, and a training's to that training."""
 
-import errno
-import fcntl
 import logging
 import os
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from detectron2.utils import comm
 
 from openvocab.engine.errors import failing_together
+from openvocab.locks import lock
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +20,6 @@ CONFIG_MARK = "# Written by openvocab: every key of a job. The next such job in 
 """First line of the configs that a job writes; a file without it is somebody's own, and stays."""
 
 CHECKPOINT = re.compile(r"model_(\d{7,}|final)\.pth")
-NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 
 
 @contextmanager
@@ -45,7 +41,7 @@ def claimed_folder(output_dir: str, *, training: bool, resume: bool) -> Iterator
         with failing_together():
             if comm.is_main_process():
                 make_output_dir(output_dir)
-                release = _lock(Path(output_dir) / LOCK)
+                release = lock(Path(output_dir) / LOCK, "OUTPUT_DIR")
                 if training:
                     _refuse_checkpoints(Path(output_dir), resume)
         yield
@@ -136,71 +132,3 @@ def _refuse_checkpoints(folder: Path, resume: bool) -> None:
     if found and not newest:
         raise ValueError(f"OUTPUT_DIR: {folder} holds a training, newest checkpoint {found[-1].name}, but no file "
                          "last_checkpoint with its name, as --resume needs; another OUTPUT_DIR starts anew")
-
-
-class _Claim:
-    """A locked file. The kernel drops the lock with the last process that has it open, so forks close it."""
-
-    def __init__(self, path: Path, descriptor: int) -> None:
-        self._path, self._descriptor, self._owner = path, descriptor, os.getpid()
-        os.register_at_fork(after_in_child=self.close)  # workers of a loader may outlive a killed job for seconds
-
-    def close(self) -> None:
-        """Ends the claim; in a fork only its share."""
-        if self._descriptor < 0:
-            return
-        if os.getpid() == self._owner and _is_still(self._path, self._descriptor):
-            self._path.unlink(missing_ok=True)  # before the lock ends: then nobody else's file has this name
-        os.close(self._descriptor)
-        self._descriptor = -1
-
-
-def _lock(path: Path) -> _Claim:
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            text = os.read(descriptor, 1000).decode(errors="replace")
-            if error.errno not in NO_LOCKS or _may_run(text):
-                os.close(descriptor)
-                raise ValueError(_in_use(path, text, error)) from error
-            logger.warning("%s has no locks: only the process number in %s keeps a second job away", path.parent, path)
-        if _is_still(path, descriptor):
-            break
-        os.close(descriptor)  # its owner has ended, and taken the name with it, since it was opened
-    os.ftruncate(descriptor, 0)
-    since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode(), 0)
-    return _Claim(path, descriptor)
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _in_use(path: Path, text: str, error: OSError) -> str:
-    if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *NO_LOCKS):
-        return f"{path}: cannot be locked: {error.strerror}"
-    who = text.strip() or "a job that has just started"
-    hint = f", or remove {path} if that job has ended" if error.errno in NO_LOCKS else ""
-    return f"OUTPUT_DIR: {path.parent} is in use by {who}; wait for its end or choose another OUTPUT_DIR{hint}"
-
-
-def _may_run(text: str) -> bool:
-    """Whether the job of a lock file may still run, where only its text says so."""
-    found = re.match(r"process (\d+) on (\S+) since", text)
-    if found is None:
-        return bool(text.strip())
-    if found[2] != socket.gethostname():
-        return True
-    try:
-        os.kill(int(found[1]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True

@@ -4,13 +4,19 @@ import errno
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from openvocab import exit_codes
 from openvocab.console import message_of, report, shown
+from openvocab.inference.ordered import in_order
 from openvocab.inference.result import Result
+
+if TYPE_CHECKING:  # it brings torch along
+    from openvocab.inference.many import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +24,7 @@ logger = logging.getLogger(__name__)
 _NOT_ONE_PICTURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 # torch says it in a RuntimeError; where it has a class of its own, the words are the same.
 _OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot|not enough memory: you tried to) allocate", re.IGNORECASE)
+_WRITERS = 2  # threads
 
 
 class BatchStoppedError(Exception):
@@ -44,62 +51,88 @@ class Tally:
         return exit_codes.of_count(self.done, self.asked)
 
 
+class Job(NamedTuple):
+    """A picture of a batch.
+
+    Attributes:
+        number: from 1.
+        picture: to be read.
+        stem: of its output files.
+    """
+
+    number: int
+    picture: Path
+    stem: str
+
+
+class Written(NamedTuple):
+    """What became of a job.
+
+    Attributes:
+        job: it.
+        result: None where there is none.
+        files: that were written.
+        error: why there are none, or None.
+    """
+
+    job: Job
+    result: Result | None = None
+    files: Sequence[Path] = ()
+    error: Exception | None = None
+
+
 def run_batch(
-    jobs: Sequence[tuple[Path, str]],
-    segment: Callable[[Path], Result],
-    folder: Path,
-    show: Callable[[int, Path, Result, list[Path], float], None],
+    jobs: Sequence[Job],
+    answers: "Iterable[Answer]",
+    save: Callable[[Job, Result], list[Path]],
+    show: Callable[[Written, float], None],
     tally: Tally,
 ) -> None:
-    """Segments pictures and writes their files; an error of one is reported, and the next one follows.
+    """Writes the files of pictures beside their computation; an error of one is reported, and the next one follows.
 
     Args:
-        jobs: picture and stem of its output files.
-        segment: reads and answers.
-        folder: of the outputs.
-        show: called with number (from 1), picture, result, written files and seconds; prints.
+        jobs: the pictures.
+        answers: for each of them, in order.
+        save: writes the files of one; in a thread.
+        show: called with what became of each picture, in order, and the seconds since the one before; prints.
         tally: is counted up, so that it is right also when this is interrupted.
 
     Raises:
         BatchStoppedError: what would stop the next ones, too: a full or read-only disk, no permission to write.
     """
-    for number, (picture, stem) in enumerate(jobs, start=1):
-        start = time.perf_counter()
-        try:
-            result = segment(picture)
-            seconds = time.perf_counter() - start
-            files = _save(result, folder, stem)
-        except BatchStoppedError:
-            raise
-        except Exception as error:
-            tally.failed += 1
-            if not _is_expected(error):
-                logger.exception("%s: not foreseen, please report this:", shown(picture))
-            report(_named(picture, error))
-            continue
-        tally.done += 1
-        show(number, picture, result, files, seconds)
+    start = time.perf_counter()
+    pairs = zip(jobs, answers, strict=True)
+    with closing(in_order(lambda pair: _write(*pair, save), pairs, _WRITERS, _WRITERS + 1)) as all_written:
+        for written in all_written:
+            if written.error is None:
+                tally.done += 1
+            else:
+                tally.failed += 1
+                _report(written)
+            now = time.perf_counter()
+            show(written, now - start)
+            start = now
 
 
-def _save(result: Result, folder: Path, stem: str) -> list[Path]:
+def _write(job: Job, answer: "Answer", save: Callable[[Job, Result], list[Path]]) -> Written:
+    if answer.error is not None:
+        return Written(job, error=answer.error)
     try:
-        return result.save_all(folder, stem)
-    except (OSError, ValueError) as error:
+        return Written(job, answer.result, save(job, answer.result))
+    except Exception as error:  # noqa: BLE001 - reported as this picture's, in its turn
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in _NOT_ONE_PICTURES:
             raise BatchStoppedError(message_of(error)) from error
-        raise
+        return Written(job, error=error)
 
 
-def _is_expected(error: Exception) -> bool:
-    return isinstance(error, ValueError | OSError | MemoryError) or (
-        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
-    )
-
-
-def _named(picture: Path, error: Exception) -> str:
-    """One line that names the picture, whether or not the error does."""
+def _report(written: Written) -> None:
+    picture, error = shown(written.job.picture), written.error
+    expected = isinstance(error, ValueError | OSError | MemoryError) or (
+        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None)
+    if not expected:
+        logger.error("%s: not foreseen, please report this:", picture, exc_info=error)
     text = message_of(error)
     if not isinstance(error, ValueError | OSError):
         text = f"{type(error).__name__}: {text}" if text != type(error).__name__ else text
-    return text if shown(picture) in text else f"{shown(picture)}: {text}"
+    report(text if picture in text else f"{picture}: {text}")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pycocotools import mask as rle
 
+from openvocab.inference import marks
+
 if TYPE_CHECKING:
     from openvocab.inference.result import Result
 
@@ -36,6 +38,7 @@ def coco_of(result: "Result", file_name: str = "") -> dict[str, Any]:
             "score": round(area.mean_score, 6),
         })  # fmt: skip
     return {
+        marks.JSON_KEY: marks.TEXTS[marks.SEGMENTATION],
         "info": {"description": "Written by openvocab-seg", "model": result.model, "weights": result.weights,
                  "notice": result.notice},
         "images": [{"id": 1, "file_name": file_name, "height": height, "width": width}],

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,12 +41,16 @@ class Inputs:
         outputs: files that our own segmentation wrote, which are no pictures to segment.
         refused: one sentence per file that stands for a picture and cannot be read; each names its file.
         others: number of further files and folders in the folders.
+        below: of pictures in folders below a given one, which.
+        roots: the folders that were given, or those of the files.
     """
 
     pictures: list[Path] = field(default_factory=list)
     outputs: list[Path] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     others: int = 0
+    below: dict[Path, str] = field(default_factory=dict)
+    roots: set[Path] = field(default_factory=set)
 
     def left_out(self) -> str:
         """Says in one line what is neither a picture nor refused; "" if there is nothing."""
@@ -56,14 +60,15 @@ class Inputs:
         return "; ".join(parts)
 
 
-def find_inputs(inputs: Sequence[str | os.PathLike]) -> Inputs:
+def find_inputs(inputs: Sequence[str | os.PathLike], recursive: bool = False) -> Inputs:
     """Lists the pictures that files, globs and folders stand for.
 
-    A folder gives its pictures (by suffix, not those of sub-folders, no hidden files); a glob may use `**` and gives
+    A folder gives its pictures (by suffix, no hidden files); a glob may use `**` and gives
     every file that it matches, as does a plain path. Only regular files are ever opened.
 
     Args:
         inputs: paths and patterns.
+        recursive: whether a folder gives those of its sub-folders as well (no hidden ones, no links to folders).
 
     Returns:
         pictures and what is left out.
@@ -78,7 +83,8 @@ def find_inputs(inputs: Sequence[str | os.PathLike]) -> Inputs:
     for entry in inputs:
         path = Path(entry)
         if os.path.isdir(path):
-            paths, what = _files_in(path, found), f"no pictures in the folder {path}"
+            files = _files_below(path, found) if recursive else _files_in(sorted(path.iterdir()), found)
+            paths, what = files, f"no pictures in the folder {path}"
         elif not os.path.lexists(path) and glob.has_magic(str(entry)):
             paths, what = _matches(str(entry), found), f"the pattern {str(entry)!r} matches no file"
         else:
@@ -89,16 +95,36 @@ def find_inputs(inputs: Sequence[str | os.PathLike]) -> Inputs:
         for each in matched:
             if each not in seen:
                 seen.add(each)
+                found.roots.add(path if os.path.isdir(path) else each.parent)
                 _sort(each, found)
     return found
 
 
-def _files_in(folder: Path, found: Inputs) -> Iterator[Path]:
-    """Yields what a folder holds for us, and counts the rest."""
+def _files_below(folder: Path, found: Inputs) -> Iterator[Path]:
+    """Yields what a folder and those below it hold for us, and counts the rest."""
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        kept = sorted(name for name in folders
+                      if not name.startswith(".") and not os.path.islink(os.path.join(parent, name)))  # fmt: skip
+        found.others += len(folders) - len(kept)
+        folders[:] = kept
+        place = os.path.relpath(parent, folder)
+        for path in _files_in([Path(parent, name) for name in sorted(names)], found):
+            if place != ".":
+                found.below.setdefault(path, place)
+            yield path
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _files_in(paths: Iterable[Path], found: Inputs) -> Iterator[Path]:
+    """Yields those of a folder's files that are for us, and counts the rest."""
     suffixes = picture_suffixes()
-    for path in sorted(folder.iterdir()):
+    for path in paths:
         suffix = path.suffix.lower()
-        known = suffix in suffixes or suffix in NOT_READ or suffix == ".json" and marks.kind_of(path) is not None
+        ours = suffix in (".json", ".npz") and marks.kind_of(path) is not None
+        known = suffix in suffixes or suffix in NOT_READ or ours
         if known and not path.name.startswith(".") and not _is_special(path):
             yield path
         else:

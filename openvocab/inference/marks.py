@@ -18,6 +18,7 @@ PREDICTION = "prediction"
 SCENE = "drawn scene"
 SHEET = "sheet"
 TABLE = "table"
+RUN = "run"
 WEIGHTS = "weights"
 EXPORT = "exported model"
 EMBEDDINGS = "file of word embeddings"
@@ -27,6 +28,7 @@ TEXTS = {
     SCENE: "openvocab-seg: drawn scene",
     SHEET: "openvocab-seg: sheet",
     TABLE: "<!-- openvocab-seg: table -->",
+    RUN: "openvocab-seg: run that is not done",
     EXPORT: "openvocab-seg: exported model",
     EMBEDDINGS: "openvocab-seg: word embeddings",
     WEIGHTS: "see THIRD_PARTY.md of openvocab-seg.",  # the end of a notice that all shipped weights hold
@@ -36,8 +38,15 @@ TEXTS = {
 JSON_KEY = "written_by"
 _PNG_TEXT = 33  # where the first chunk behind a PNG's header begins
 _ZIP = b"PK\x03\x04"
+_RIFF = b"RIFF"  # WebP
+_FTYP = b"ftyp"  # MP4
+_OURS = b"openvocab-seg"  # in all texts
+_ZIP_NAME = 30  # where the name of the first member begins
+_FIRST = 1024  # bytes that hold every mark, but that of weights: of a hundred thousand photographs no more is read
 _HEAD = 1 << 16  # bytes; a small model's names, which torch puts first, take half of it
 _TAIL = 256  # bytes; a WebP has its EXIF behind the picture
+# Opens no link, and does not wait for the other end of a pipe that has taken a file's place.
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 _SOFTWARE = 0x0131  # EXIF: which program made the picture
 
 
@@ -85,11 +94,19 @@ def kind_of(path: Path) -> str | None:
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             return None
-        with open(path, "rb", opener=_never_waiting) as file:
-            head = file.read(_HEAD)
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            tail = file.read(_TAIL)
+        number = os.open(path, _READ)
+        try:
+            head = os.read(number, _FIRST)
+            head += os.read(number, _HEAD) if head.startswith(_ZIP) else b""
+            tail = b""
+            if head.startswith((_RIFF, _ZIP)) or head[4:8] == _FTYP:
+                os.lseek(number, max(0, os.fstat(number).st_size - _TAIL), os.SEEK_SET)
+                tail = os.read(number, _TAIL)
+        finally:
+            os.close(number)
     except (OSError, ValueError):  # what cannot be read, or has no possible name, is none of ours
+        return None
+    if _OURS not in head and _OURS not in tail:
         return None
     return next((kind for kind in TEXTS if _carries(head, tail, kind)), None)
 
@@ -110,24 +127,22 @@ def refuse_foreign(paths: Iterable[Path], kind: str) -> None:
                          f"{counted(foreign, 'others')} (left as it is; move it away, or write somewhere else)")
 
 
-def _never_waiting(path: str, flags: int) -> int:
-    """Opens no link, and does not wait for the other end of a pipe that has taken a file's place."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
-
-
 def _carries(head: bytes, tail: bytes, kind: str) -> bool:
     text = TEXTS[kind].encode()
     if head.startswith(PNG_SIGNATURE):
         return head.startswith(_png_chunk(text), _PNG_TEXT)
     if head.startswith(JPEG_SIGNATURE):
         block = exif(kind)
-        return b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block in head[:1024]
-    if head.startswith(b"RIFF"):
+        return b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block in head[:_FIRST]
+    if head.startswith(_RIFF):
         block = exif(kind).removeprefix(b"Exif\0\0")
         return tail.rstrip(b"\0").endswith((b"EXIF" + struct.pack("<I", len(block)) + block).rstrip(b"\0"))
-    if head[4:8] == b"ftyp":
+    if head[4:8] == _FTYP:
         return tail.endswith(mp4(kind))
     if head.startswith(_ZIP):
+        npz = head.startswith(f"{JSON_KEY}.npy".encode(), _ZIP_NAME)
+        if npz:
+            return text in head[:_FIRST]
         return tail.endswith(text) if kind == EXPORT else kind == WEIGHTS and text in head
     if head[4:].startswith(text):  # of ONNX the name of the producer, behind the number of the format
         return kind == EXPORT

@@ -3,48 +3,62 @@
 import hashlib
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from openvocab.files import PARTIAL_ROOM
-from openvocab.inference.result import OUTPUT_ENDINGS
+from openvocab.inference.outputs import USUAL, endings_of
 
 _USUAL_ROOM = 255  # bytes that most file systems allow a name
 _DIGITS = 8  # of the digest that keeps shortened names apart
 
 
-def stems_for(pictures: Sequence[Path], folder: Path) -> list[str]:
+def stems_for(
+    pictures: Sequence[Path], folder: Path, formats: Sequence[str] = USUAL, below: Mapping[Path, str] | None = None,
+    reserved: Sequence[str] = (),
+) -> list[str]:
     """Gives every picture a file name of its own: a/cat.jpg and b/CAT.png become "cat" and "CAT-2".
 
     Args:
         pictures: paths.
         folder: of the outputs; it need not exist.
+        formats: of the outputs.
+        below: picture -> the folder below `folder` that its outputs go to; none for those that go into it.
+        reserved: names of other files in the folder.
 
     Returns:
         One stem each: the picture's, cut with a digest behind it where the file system has no room for its outputs.
         No two outputs have the same name, also where upper and lower case are the same.
     """
-    room = _room_in(folder) - PARTIAL_ROOM - max(map(len, OUTPUT_ENDINGS))
-    taken: set[str] = set()
+    endings = endings_of(formats)
+    room = _room_in(folder) - PARTIAL_ROOM - max(map(len, endings))
+    taken, numbers = {_alike(name) for name in reserved}, {}
     stems = []
     for path in pictures:
-        stem, number = shortened(path.stem, room), 1
-        while not taken.isdisjoint(_compared(stem)):
-            number += 1
-            stem = shortened(f"{path.stem}-{number}", room)
-        taken.update(_compared(stem))
+        place = os.path.join((below or {}).get(path, ""), "")
+        key = place, path.stem
+        for number in count(numbers.get(key, 1)):  # ten thousand pictures of one name: the numbers before are taken
+            stem = place + shortened(path.stem if number == 1 else f"{path.stem}-{number}", room)
+            outputs = {_alike(stem + ending) for ending in endings}
+            if taken.isdisjoint(outputs):
+                break
+        numbers[key] = number + 1
+        taken |= outputs
         stems.append(stem)
     return stems
 
 
-def outputs_of(stems: Sequence[str], folder: Path) -> list[Path]:
+def outputs_of(stems: Sequence[str], folder: Path, formats: Sequence[str] = USUAL) -> Iterator[Path]:
     """Lists the files that `Result.save_all` will write.
 
     Args:
         stems: of the pictures.
         folder: of the outputs.
+        formats: of the outputs.
     """
-    return [folder / f"{stem}{ending}" for stem in stems for ending in OUTPUT_ENDINGS]
+    endings = endings_of(formats)
+    return (folder / f"{stem}{ending}" for stem in stems for ending in endings)
 
 
 def shortened(stem: str, room: int) -> str:
@@ -67,8 +81,8 @@ def shortened(stem: str, room: int) -> str:
     return cut + end
 
 
-def _compared(stem: str) -> list[str]:
-    return [unicodedata.normalize("NFC", f"{stem}{ending}").casefold() for ending in OUTPUT_ENDINGS]
+def _alike(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _room_in(folder: Path) -> int:

@@ -1,25 +1,28 @@
 """What a segmentation gives back: labels, scores and names, and the files that can be made of them."""
 
-import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from openvocab.files import replace_together
 from openvocab.inference import legend, marks
 from openvocab.inference.coco import coco_of
+from openvocab.inference.detections import detections_of
+from openvocab.inference.labelme import labelme_of
+from openvocab.inference.outputs import USUAL, checked_formats, encode, writers_of
+
+if TYPE_CHECKING:
+    from supervision import Detections
 
 NONE_COLOUR = (128, 128, 128)  # of the "none of these" line in a legend; such pixels stay untinted
 _STRIP_PIXELS = 1 << 22  # pixels handled at once, so that temporary arrays stay small on huge pictures
 _READABLE_SIDE = 320  # pixels; a legend under a narrower picture could not hold a word
-OUTPUT_ENDINGS = ("_overlay.png", "_labels.png", ".json")  # what `save_all` writes behind a stem, in this order
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
@@ -179,48 +182,64 @@ class Result:
         replace_together({path: lambda file: encode(self.sheet(), form, file)}, _refuse_foreign)
         return path
 
-    def save_all(self, folder: str | os.PathLike, stem: str) -> list[Path]:
-        """Writes the overlay, the label map and a summary; either all three appear or none.
+    def save_all(
+        self, folder: str | os.PathLike, stem: str, formats: Sequence[str] = USUAL, name: str = "",
+        picture: str | os.PathLike = "",
+    ) -> list[Path]:
+        """Writes the result in several formats; either all files appear or none.
 
         Each is marked as ours (`openvocab.inference.marks`); of what lies there already, only such files are replaced.
 
-        - STEM_overlay.png: as `save`.
-        - STEM_labels.png: `labels` as grey values, 8 bits if there are fewer than 255 names, else 16 bits;
-          -1 is written as 255 or 65535.
-        - STEM.json: names with area and mean score, model, weights, vocabulary and the rule for synonyms.
+        - "png": STEM_overlay.png as `save`; STEM_labels.png: `labels` as grey values, 8 bits if there are fewer than
+          255 names, else 16 bits; -1 is written as 255 or 65535.
+        - "json": STEM.json: names with area and mean score, model, weights, vocabulary and the rule for synonyms.
+        - "coco": STEM_coco.json: `to_coco`.
+        - "npz": STEM.npz: labels, scores and names, for `numpy.load`.
+        - "labelme": STEM_labelme.json: `to_labelme`.
 
         Args:
             folder: made if missing.
-            stem: first part of the file names.
+            stem: first part of the file names; may lead into folders below.
+            formats: of these.
+            name: of the picture in COCO's file. Default: that of `picture`.
+            picture: its path, which labelme opens.
 
         Returns:
-            the three paths, in this order.
+            the paths, in this order.
 
         Raises:
             ValueError: the folder cannot be written to, there are more than 65535 names, or a file that no
-                segmentation wrote lies there.
+                segmentation wrote lies there; an unknown format.
             OSError: a file cannot be written.
         """
-        folder = prepare_folder(folder)
-        label_map = self.label_map()
-        paths = [folder / f"{stem}{ending}" for ending in OUTPUT_ENDINGS]
-        text = json.dumps(self.summary(), ensure_ascii=False, indent=2) + "\n"
-        writers = (
-            lambda file: encode(self.sheet(), "PNG", file),
-            lambda file: encode(label_map, "PNG", file),
-            # Of a path that is no UTF-8, Python holds single surrogates: backslashes make JSON's own escapes of them.
-            lambda file: file.write(text.encode(errors="backslashreplace")),
-        )
-        replace_together(dict(zip(paths, writers, strict=True)), _refuse_foreign)
-        return paths
+        writers = writers_of(self, Path(folder), stem, checked_formats(formats), name, picture)
+        prepare_folder(next(iter(writers)).parent)
+        replace_together(writers, _refuse_foreign)
+        return list(writers)
 
-    def to_coco(self, file_name: str = "") -> dict:
+    def to_coco(self, file_name: str = "") -> dict[str, Any]:
         """Gives the result in COCO's form; see `openvocab.inference.coco.coco_of`.
 
         Args:
             file_name: of the picture.
         """
         return coco_of(self, file_name)
+
+    def to_labelme(self, file_name: str = "") -> dict[str, Any]:
+        """Gives the result in labelme's form; see `openvocab.inference.labelme.labelme_of`.
+
+        Args:
+            file_name: of the picture, seen from the folder of the JSON.
+        """
+        return labelme_of(self, file_name)
+
+    def to_supervision(self) -> "Detections":
+        """Gives the result as detections of supervision; see `openvocab.inference.detections.detections_of`.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        return detections_of(self)
 
     def label_map(self) -> np.ndarray:
         """Gives the labels in the form that is written as PNG.
@@ -320,18 +339,3 @@ def _refuse_foreign(paths: Iterable[Path]) -> None:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
-
-
-def encode(pixels: np.ndarray, form: str, file: BinaryIO) -> None:
-    """Writes a picture that is marked as ours.
-
-    Args:
-        pixels: (h, w) or (h, w, 3), uint8 or uint16.
-        form: "PNG", "JPEG" or "WEBP".
-        file: open for writing.
-    """
-    # Level 3 instead of 6: two to three times as fast on pictures of 48 million pixels, a few per cent larger.
-    options = {"compress_level": 3, "pnginfo": marks.png(marks.SEGMENTATION)}
-    if form != "PNG":
-        options = {"quality": 92, "exif": marks.exif(marks.SEGMENTATION)}
-    Image.fromarray(pixels).save(file, format=form, **options)

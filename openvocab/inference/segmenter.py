@@ -5,9 +5,9 @@ Shape letters: T text channels, h w pixels of the picture.
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,17 @@ from torch import Tensor, nn
 from openvocab.devices import check_precision, usable_precision
 from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.look import Heatmap, Look
+from openvocab.inference.many import Answer, answers, checked_batch_size, checked_images
 from openvocab.inference.memory import require
+from openvocab.inference.question import Question, Words, word_by_word
 from openvocab.inference.result import Result
 from openvocab.inference.sizes import answer_size, seen_picture
-from openvocab.vocab.background import combine
 from openvocab.vocab.cleaning import comparable
 from openvocab.vocab.trained import TrainedWords
 from openvocab.vocab.vocabulary import SYNONYM_RULES, Vocabulary
 from openvocab.windows import resize, resized_parts
 
 logger = logging.getLogger(__name__)
-
-Words = Vocabulary | Sequence[str]
 
 _CHUNK = 1 << 26  # elements upsampled at once (256 MiB)
 _SHOWN_WORDS = 10  # in a warning
@@ -170,31 +169,42 @@ class Segmenter:
                 one that is in both `words` and `background`), a threshold outside 0..1, or more words than fit into
                 memory.
         """
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold: expected 0..1, got {threshold!r}")
-        wanted, asked = self._asked(words, background, synonyms)
-        pixels, given = self._given(image)
-        answer = self._ask(given, asked, pixels.shape[:2], "labels")
-        labels, scores = answer["labels"].int(), answer["scores"].float()
-        self._require_finite(scores)
-        labels[labels >= len(wanted.names)] = -1
-        if threshold is not None:
-            labels[scores < threshold] = -1
-        return Result(
-            image=pixels,
-            labels=labels.cpu().numpy(),
-            scores=scores.cpu().numpy(),
-            names=list(wanted.names),
-            vocabulary=wanted.entries,
-            synonyms=wanted.synonyms,
-            templates=self.cfg.MODEL.VOCABULARY.TEMPLATES,
-            background=asked.entries[len(wanted) :],
-            threshold=threshold,
-            model=self.name,
-            weights=self.weights,
-            precision=self.dtype,
-            notice=self.notice,
-        )
+        question = Question.of(words, background, threshold, synonyms, self.synonyms)
+        self.warn_of_unknown_words(question.asked)
+        return self._results(question, [self._given(image)])[0]
+
+    def many(
+        self, images: Iterable[ImageLike | Look], words: Words, background: Words = (),
+        threshold: float | None = None, synonyms: str | None = None, batch_size: int | None = None,
+    ) -> Generator[Answer, None, None]:
+        """Answers many pictures with one question, while the next ones are read and computed.
+
+        On a CPU every answer has the digits of the call. On a GPU, where pictures share a pass, sums may be taken in
+        another order.
+
+        Args:
+            images: any iterable, also an endless one; a few are taken ahead.
+            words: as in the call; encoded once.
+            background: as in the call.
+            threshold: as in the call.
+            synonyms: as in the call.
+            batch_size: pictures that are computed at a time, in one pass on a GPU (default 8), side by side on a CPU
+                (default 2). Memory grows with it.
+
+        Returns:
+            A generator of one answer per picture, in order. A picture that cannot be answered is an answer, too.
+            Closing it ends its threads.
+
+        Raises:
+            ValueError: at once, as in the call for what is asked; images that are one picture; a wrong batch size.
+        """
+        question = Question.of(words, background, threshold, synonyms, self.synonyms)
+        size, images = checked_batch_size(batch_size, self.device), checked_images(images)
+        self.warn_of_unknown_words(question.asked)
+        if hasattr(self.model, "vocabulary"):
+            with self._running():  # before threads would do it several times; words that do not fit are an error now
+                self.model.text_encoder(question.asked, self.model.vocabulary.templates)
+        return answers(images, self._given, partial(self._results, question), size, self.device.type != "cpu")
 
     def probabilities(self, image: ImageLike, words: Words, synonyms: str | None = None) -> np.ndarray:
         """Gives the probability of every word at every pixel.
@@ -211,7 +221,7 @@ class Segmenter:
             ValueError: as in the call; also if T x h x w floats do not fit into memory.
         """
         _, asked = self._asked(words, synonyms=synonyms)
-        asked = _word_by_word(asked)
+        asked = word_by_word(asked)
         pixels, given = self._given(image)
         height, width = pixels.shape[:2]
         count = len(asked)
@@ -248,7 +258,7 @@ class Segmenter:
         size = pixels.shape[:2]
         with self._running():
             cosine = self.model.similarity(given["seen"], size, self.model.text_features(one))[0].float()
-        answer = self._answer(given, _word_by_word(rest), *size)[rest.entries.index(one.entries[0])]
+        answer = self._answer(given, word_by_word(rest), *size)[rest.entries.index(one.entries[0])]
         return Heatmap(cosine.cpu().numpy(), resize(answer[None, None], size)[0, 0].cpu().numpy())
 
     def pixel_embeddings(self, image: ImageLike, resolution: str = "half") -> np.ndarray:
@@ -314,8 +324,7 @@ class Segmenter:
     def _asked(
         self, words: Words, background: Words = (), synonyms: str | None = None
     ) -> tuple[Vocabulary, Vocabulary]:
-        pair = combine(words, background, self.synonyms)
-        return pair if synonyms is None else tuple(vocabulary.with_synonyms(synonyms) for vocabulary in pair)
+        return Question.of(words, background, None, synonyms, self.synonyms)[:2]
 
     def warn_of_unknown_words(self, vocabulary: Vocabulary) -> None:
         """Logs a warning of the words that the model cannot know, once for each.
@@ -341,18 +350,31 @@ class Segmenter:
     def _answer(self, given: dict[str, Any], vocabulary: Vocabulary, height: int, width: int) -> Tensor:
         """Returns (T, h', w') float32 probabilities on the model's device, at most as large as the picture."""
         size = answer_size(self.cfg, height, width, len(vocabulary), self.device)
-        answer = self._ask(given, vocabulary, size, "sem_seg")["sem_seg"].float()
+        self.warn_of_unknown_words(vocabulary)
+        (answer,) = self._ask([given], vocabulary, [size], "sem_seg")
+        answer = answer["sem_seg"].float()
         self._require_finite(answer)
         return answer
 
-    def _ask(self, given: dict[str, Any], vocabulary: Vocabulary, size: tuple[int, int],
-             output: str) -> dict[str, Tensor]:
+    def _results(self, question: Question, pictures: Sequence[tuple[np.ndarray, dict[str, Any]]]) -> list[Result]:
+        """Answers what `_given` has given, of several pictures at once."""
+        sizes = [pixels.shape[:2] for pixels, _ in pictures]
+        found = self._ask([given for _, given in pictures], question.asked, sizes, "labels")
+        for answer in found:
+            self._require_finite(answer["scores"])
+        return [question.result(pixels, answer["labels"].int(), answer["scores"].float(),
+                                templates=self.cfg.MODEL.VOCABULARY.TEMPLATES, model=self.name, weights=self.weights,
+                                precision=self.dtype, notice=self.notice)
+                for (pixels, _), answer in zip(pictures, found, strict=True)]
+
+    def _ask(self, given: Sequence[dict[str, Any]], vocabulary: Vocabulary, sizes: Sequence[tuple[int, int]],
+             output: str) -> list[dict[str, Tensor]]:
         """Runs the model."""
-        self.warn_of_unknown_words(vocabulary)
-        request = given | {"height": size[0], "width": size[1], "vocabulary": vocabulary, "output": output}
+        requests = [each | {"height": height, "width": width, "vocabulary": vocabulary, "output": output}
+                    for each, (height, width) in zip(given, sizes, strict=True)]
         try:
             with self._running():
-                return self.model([request])[0]
+                return self.model(requests)
         except torch.OutOfMemoryError as error:
             raise ValueError(f"words: {len(vocabulary)} words do not fit into the memory of {self.device}") from error
 
@@ -368,8 +390,3 @@ class Segmenter:
             if self.dtype != "float32":
                 stack.enter_context(torch.autocast(self.device.type, dtype=getattr(torch, self.dtype)))
             yield
-
-
-def _word_by_word(vocabulary: Vocabulary) -> Vocabulary:
-    """Makes every entry a class of its own, also those that share one."""
-    return replace(vocabulary, names=tuple(entry[0] for entry in vocabulary.entries), channel_to_class=None)

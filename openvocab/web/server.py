@@ -25,7 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openvocab.inference.images import read_image
 from openvocab.inference.inputs import find_inputs
-from openvocab.inference.result import Result, encode
+from openvocab.inference.outputs import encode
+from openvocab.inference.result import Result
 from openvocab.web.answers import Desk
 from openvocab.web.limits import Limits
 from openvocab.web.page import Examples, build_page, page_options, words_of

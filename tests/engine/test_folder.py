@@ -13,7 +13,6 @@ import toy_method
 from toy_method import toy_cfg, toy_overrides
 
 import train_net
-from openvocab.engine import folder
 from openvocab.engine.folder import LOCK, claimed_folder, newest_checkpoint
 from openvocab.engine.setup import build_cfg
 from openvocab.engine.trainer import Trainer
@@ -148,7 +147,7 @@ def test_a_lock_file_that_goes_while_it_is_opened(tmp_path, monkeypatch):
             (tmp_path / LOCK).unlink()
         flock(descriptor, operation)
 
-    monkeypatch.setattr(folder.fcntl, "flock", with_the_owner_ending)
+    monkeypatch.setattr(fcntl, "flock", with_the_owner_ending)
     with claimed_folder(str(tmp_path), training=True, resume=False):
         assert len(calls) == 2
         with pytest.raises(ValueError, match="in use"):
@@ -159,7 +158,7 @@ def test_where_there_are_no_locks_the_text_counts(tmp_path, monkeypatch, caplog)
     def no_locks(descriptor, operation):
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
-    monkeypatch.setattr(folder.fcntl, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     ended = os.fork()
     if not ended:
         os._exit(0)

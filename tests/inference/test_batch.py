@@ -1,15 +1,20 @@
 """One picture's trouble is its own; what would stop all pictures stops at once."""
 
 import errno
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from openvocab.inference import outputs
 from openvocab.inference import result as result_module
-from openvocab.inference.batch import BatchStoppedError, Tally, run_batch
+from openvocab.inference.batch import BatchStoppedError, Job, Tally, run_batch
+from openvocab.inference.many import answers
 from openvocab.inference.result import Result
+
+SAVING = threading.local()  # whose files the thread writes
 
 
 class Stub:
@@ -25,10 +30,17 @@ class Stub:
         return Result(np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.int32), np.ones((4, 6), np.float32), ["cat"])
 
 
-def run(folder: Path, stub: Stub, show=lambda *_: None) -> Tally:
-    tally = Tally(3)
+def run(folder: Path, stub: Stub, show=lambda *_: None, tally=None) -> Tally:
+    tally = tally or Tally(3)
     folder.mkdir(exist_ok=True)
-    run_batch([(Path(f"in/{name}.png"), name) for name in "abc"], stub, folder, show, tally)
+    jobs = [Job(number, Path(f"in/{name}.png"), name) for number, name in enumerate("abc", 1)]
+
+    def save(job, result):
+        SAVING.stem = job.stem
+        return result.save_all(folder, job.stem)
+
+    found = answers((job.picture for job in jobs), lambda picture: picture, lambda batch: [*map(stub, batch)], 1, True)
+    run_batch(jobs, found, save, show, tally)
     return tally
 
 
@@ -62,53 +74,56 @@ def test_another_error_shows_where_it_came_from_and_the_batch_goes_on(tmp_path, 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
 @pytest.mark.parametrize("where", ["writing", "preparing"])
 def test_a_folder_that_takes_nothing_more_ends_the_batch(tmp_path, monkeypatch, number, where):
-    stub = Stub()
-
-    def fail(*_, **__):
-        if len(stub.asked) < 2:
-            return real(*_, **__)
+    def fail(*arguments, **options):
+        if SAVING.stem != "b":
+            return real(*arguments, **options)
         raise OSError(number, "words of the system")
 
-    module, name = (result_module, "encode") if where == "writing" else (result_module.tempfile, "TemporaryFile")
-    real = getattr(module, name)
+    module, name = (outputs, "encode") if where == "writing" else (result_module.tempfile, "TemporaryFile")
+    real, tally = getattr(module, name), Tally(3)
     monkeypatch.setattr(module, name, fail)
     with pytest.raises(BatchStoppedError, match="words of the system"):
-        run(tmp_path / "out", stub)
-    assert stub.asked == ["a.png", "b.png"]
+        run(tmp_path / "out", Stub(), tally=tally)
+    assert (tally.done, tally.failed) == (1, 0) and not list((tmp_path / "out").glob("b*"))
 
 
 @pytest.mark.parametrize("number", [errno.EFBIG, errno.ENAMETOOLONG, errno.EIO])
 def test_other_troubles_of_writing_are_the_pictures_own(tmp_path, monkeypatch, capsys, number):
-    stub, real = Stub(), result_module.encode
+    real = outputs.encode
 
     def fail(*arguments):
-        if len(stub.asked) == 2:
+        if SAVING.stem == "b":
             raise OSError(number, "words of the system")
         real(*arguments)
 
-    monkeypatch.setattr(result_module, "encode", fail)
-    tally = run(tmp_path / "out", stub)
+    monkeypatch.setattr(outputs, "encode", fail)
+    tally = run(tmp_path / "out", Stub())
     assert (tally.done, tally.failed) == (2, 1)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: in/b.png: words of the system: ") and line.endswith("b_overlay.png")
 
 
 def test_a_foreign_file_that_appears_in_between_is_one_pictures_trouble(tmp_path, capsys):
-    def show(number, *_):
-        if number == 1:
-            (tmp_path / "out" / "b.json").write_text("mine")
+    class Slow(Stub):
+        def __call__(self, picture):
+            if picture.name == "b.png":
+                (tmp_path / "out" / "b.json").write_text("mine")
+            return super().__call__(picture)
 
-    tally = run(tmp_path / "out", Stub(), show)
+    tally = run(tmp_path / "out", Slow())
     assert (tally.done, tally.failed) == (2, 1) and (tmp_path / "out" / "b.json").read_text() == "mine"
     assert "b.json" in capsys.readouterr().err and not (tmp_path / "out" / "b_labels.png").exists()
 
 
 def test_what_was_done_is_counted_when_it_is_interrupted(tmp_path):
+    def show(written, seconds):
+        if written.job.number == 2:
+            raise KeyboardInterrupt
+
     tally = Tally(3)
     with pytest.raises(KeyboardInterrupt):
-        run_batch([(Path(f"{name}.png"), name) for name in "abc"], Stub(KeyboardInterrupt()), tmp_path, lambda *_: None,
-                  tally)
-    assert (tally.done, tally.failed) == (1, 0)
+        run(tmp_path / "out", Stub(), show, tally)
+    assert (tally.done, tally.failed) == (2, 0)
 
 
 @pytest.mark.parametrize("done,failed,code", [(3, 0, 0), (2, 1, 1), (1, 0, 1), (0, 3, 2), (0, 0, 2)])

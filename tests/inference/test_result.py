@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from openvocab.inference import legend
+from openvocab.inference import legend, outputs
 from openvocab.inference import result as result_module
 from openvocab.inference.result import Result, prepare_folder
 
@@ -172,7 +172,7 @@ def test_a_failed_write_leaves_the_old_files_and_no_half(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Result, "label_map", lambda self: np.zeros((1, 1), np.uint8))
-    monkeypatch.setattr(result_module, "encode", lambda pixels, form, file: file.write(b"half") and fail(None))
+    monkeypatch.setattr(outputs, "encode", lambda pixels, form, file: file.write(b"half") and fail(None))
     with pytest.raises(OSError, match="No space left"):
         make([[0]], ["new"]).save_all(tmp_path, "a")
     assert [path.read_bytes() for path in paths] == before
