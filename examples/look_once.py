@@ -1,12 +1,18 @@
-"""A picture is looked at once; each further question costs what its words need."""
+"""A picture is looked at once; each further question costs what its words need.
+
+    python examples/look_once.py [PICTURE [MODEL]]
+"""
 
 import sys
 import time
+from pathlib import Path
 
 from openvocab import Segmenter
 
+PICTURE = Path(__file__).resolve().parent.parent / "demo" / "images" / "garden.png"
 
-def main(picture: str = "demo/images/garden.png", model: str = "emojiscapes_catseg") -> None:
+
+def main(picture: str | Path = PICTURE, model: str = "emojiscapes_catseg") -> None:
     """Asks three questions about one picture, and where a word fits best."""
     segmenter = Segmenter.load(model)
     start = time.perf_counter()

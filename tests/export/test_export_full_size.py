@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from openvocab import Segmenter
+from openvocab.cli import program
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.export import checking, files
 from openvocab.export.graphs import SegmentationGraph
@@ -23,6 +24,15 @@ def random_weights(name):
     cfg = build_cfg(name, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read"])
     torch.manual_seed(0)
     return Segmenter(build_model(cfg), cfg, name=name)
+
+
+def test_the_command_writes_onnx(tmp_path, capsys):
+    for dtype in ("float32", "float16"):
+        arguments = ["emojiscapes_lseg", "--to", "onnx", "--dtype", dtype, "--answer", "probabilities"]
+        assert program.main(["export", *arguments, "--output", str(tmp_path / dtype)]) == 0
+        assert capsys.readouterr().out.count("checked") == 2
+    sizes = [(tmp_path / dtype / "emojiscapes_lseg.onnx").stat().st_size for dtype in ("float16", "float32")]
+    assert sizes[0] < 0.6 * sizes[1]
 
 
 @pytest.mark.parametrize(("make", "name", "counts"), [

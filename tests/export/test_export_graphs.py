@@ -1,6 +1,7 @@
 """Exported models answer as the segmenter that they came from, for pictures and words that the tracer never saw."""
 
 import json
+import runpy
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from openvocab import Segmenter
 from openvocab.export import checking, files
 from openvocab.export.graphs import SegmentationGraph, TextGraph
 from openvocab.export.pillow import resize_as_pillow
+from openvocab.inference.embeddings import embeddings_file
+from openvocab.versions import digest_of_parameters
 from openvocab.vocab.vocabulary import Vocabulary
 
 pytest.importorskip("onnxruntime")
@@ -41,7 +44,8 @@ class Both:
         self.shape = len(self.segmenter.model.vocabulary.templates), encoder.spec.embed_dim
         self.graph = SegmentationGraph(self.segmenter.model, self.segmenter.cfg, "labels")
         program = self.graph.traced(*self.shape)
-        about = files.about_file(*self.graph.signatures(*self.shape), model=name)
+        about = files.about_file(*self.graph.signatures(*self.shape), model=name, clip=encoder.spec.name,
+                                 text_tower=digest_of_parameters(encoder))
         self.contents = {"torch": files.torch_file(program, about), "onnx": files.onnx_file(program, about, 20)}
         self.runs = {"torch": checking.run_torch(self.contents["torch"]),
                      "onnx": checking.run_onnx(self.contents["onnx"])}  # fmt: skip
@@ -105,6 +109,26 @@ def test_many_words(both, count, request):
     embeddings = F.normalize(torch.randn(count, *both.shape, generator=torch.Generator().manual_seed(count)), dim=-1)
     agreement = checking.compare(both.runs["onnx"], both.graph, [torch.from_numpy(picture), embeddings])
     assert agreement.difference <= checking.TOLERANCE and agreement.same_labels > 0.999
+
+
+def test_the_example_of_onnxruntime(both, tmp_path, monkeypatch, capsys, repository):
+    """A program without torch answers with words that `openvocab words` wrote, and refuses those of another CLIP."""
+    example = runpy.run_path(str(repository / "examples" / "onnx_runtime.py"))
+    assert len((repository / "examples" / "onnx_runtime.py").read_text().splitlines()) < 50
+    picture, model = repository / "demo" / "images" / "garden.png", tmp_path / "a.onnx"
+    words = tmp_path / "w.safetensors"
+    model.write_bytes(both.contents["onnx"])
+    words.write_bytes(embeddings_file(both.segmenter, WORDS))
+    monkeypatch.chdir(tmp_path)
+    example["main"](str(model), str(words), str(picture))
+    result = both.segmenter(picture, WORDS)
+    assert (np.asarray(Image.open("garden_labels.png")) != result.labels).mean() < 0.001
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(WORDS) and f"{100 * result.areas[4].share:5.1f} %" in printed[4]
+    other = Segmenter.load(next(name for name in NAMES if name != both.segmenter.name), device="cpu")
+    words.write_bytes(embeddings_file(other, WORDS))
+    with pytest.raises(SystemExit, match="holds embeddings of another CLIP"):
+        example["main"](str(model), str(words), str(picture))
 
 
 def test_text_tower():
