@@ -14,7 +14,7 @@ from openvocab.methods import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("openvocab", *METHODS.values())
-ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets")
+ENTRY_POINTS = ("train_net.py", "demo", "tools", "benchmarks", "datasets", "examples")
 
 # From the bottom to the top; a module may import from its own layer and from those below it. The longest prefix counts.
 LAYERS = {
@@ -171,6 +171,18 @@ def test_triton_is_imported_lazily():
 def test_open_clip_is_touched_in_one_place():
     outside = {item.source for item in project_imports(*PACKAGES, *ENTRY_POINTS) if below(item.target, "open_clip")}
     assert not [name for name in outside if not below(name, "openvocab.clip", "tools", "benchmarks")]
+
+
+def test_ray_and_pyarrow_are_touched_in_one_place():
+    outside = [item for item in project_imports(*PACKAGES, *ENTRY_POINTS)
+               if below(item.target, "ray", "pyarrow") and not below(item.source, "openvocab.cluster", "examples")]  # fmt: skip
+    assert not outside
+    assert any(below(item.target, "ray") for item in project_imports("openvocab"))
+
+
+def test_ray_is_imported_lazily():
+    """It takes seconds, and what is wrong with the command line is said before."""
+    assert not [item for item in project_imports("openvocab/cluster") if below(item.target, "ray") and not item.lazy]
 
 
 def test_the_model_zoo_of_detectron2_is_never_imported():

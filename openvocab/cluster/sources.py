@@ -18,6 +18,7 @@ from openvocab.inference.inputs import NOT_READ, find_inputs
 from openvocab.inference.result import OUTPUT_ENDINGS
 
 _COLUMN = "path"  # of a table that is a manifest
+_WHY = 300  # letters of what a cloud's library says; it goes on for many lines
 _GCS_LIMIT = "retry_limit_seconds=20"  # without it, Google's library goes on asking for a quarter of an hour
 
 
@@ -113,7 +114,9 @@ def _in_bucket(address: str, found: Pictures) -> Iterator[str]:
             raise ValueError(f"input: nothing is there: {shown(address)}")
         selected = [info] if info.is_file else system.get_file_info(fs.FileSelector(base, recursive=True))
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"input: {shown(address)} cannot be listed: {message_of(error)}") from error
+        why = message_of(error)
+        why = why if len(why) <= _WHY else f"{why[:_WHY]} ..."
+        raise ValueError(f"input: {shown(address)} cannot be listed: {why}") from error
     for each in selected:
         if each.is_file and Path(each.path).suffix.lower() in suffixes:
             yield f"{root}://{each.path}"
