@@ -4,7 +4,7 @@ import errno
 import fcntl
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,12 +25,15 @@ _LEFT_BY_A_KILL = re.compile(r"part-[0-9a-f]{20}\.parquet\.[0-9a-f]{8}\.partial|
 def claimed(folder: Path) -> Iterator[None]:
     """Makes a folder this run's as long as the block runs: two at once would answer pictures twice.
 
+    Where the block refuses the folder or what is asked (ValueError), the folder is left as it was.
+
     Args:
         folder: of the answers, on a disk of this machine or on one that all machines share; made if need be.
 
     Raises:
         ValueError: it cannot be made or written to, or another run is writing there.
     """
+    new = [path for path in (folder / LOCK, folder) if not path.exists()]
     prepare_folder(folder)
     with open(folder / LOCK, "ab") as file:
         try:
@@ -41,7 +44,13 @@ def claimed(folder: Path) -> Iterator[None]:
                                  "--output") from error
             raise ValueError(f"output: {folder} cannot be locked ({message_of(error)}), expected a file system with "
                              "locks") from error
-        yield
+        try:
+            yield
+        except ValueError:
+            for path in new:
+                with suppress(OSError):  # a folder that is not empty
+                    path.rmdir() if path == folder else path.unlink()
+            raise
 
 
 def answered(folder: Path, question: Question) -> dict[str, bool]:

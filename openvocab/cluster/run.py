@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from openvocab import exit_codes
 from openvocab.cluster.finished import answered, claimed, portion_size, remaining, tidy
 from openvocab.cluster.places import Places, find_places
 from openvocab.cluster.question import Question
-from openvocab.cluster.session import ray_session
+from openvocab.cluster.session import last_line, ray_session
 from openvocab.cluster.sources import Pictures
 from openvocab.cluster.worker import PATHS, Report, Worker, trial
 from openvocab.console import OutputClosedError, report, say, shown
@@ -97,7 +98,6 @@ def segment(question: Question, pictures: Pictures, folder: Path, wish: Wish, mo
     Raises:
         ValueError: the folder holds something else, or there is no Ray, no GPU, no model.
     """
-    answered(folder, question)  # what is refused leaves no folder behind
     with claimed(folder):
         tidy(folder)
         before = answered(folder, question)
@@ -111,8 +111,9 @@ def segment(question: Question, pictures: Pictures, folder: Path, wish: Wish, mo
         portions = remaining(pictures.paths, before, portion_size(len(pictures.paths)))
         try:
             if portions:
-                for part in _answers(question, portions, folder, wish, model_size):
-                    progress.take(part)
+                with closing(_answers(question, portions, folder, wish, model_size)) as parts:
+                    for part in parts:
+                        progress.take(part)
         except (StoppedError, OutputClosedError) as error:
             report(f"stopped, {progress.done} of {progress.asked} pictures done: {error}")
         except KeyboardInterrupt:
@@ -143,7 +144,7 @@ def _answers(question: Question, portions: list[list[str]], folder: Path, wish: 
                                        "that all machines share")
                 yield part
         except RayError as error:
-            raise StoppedError(f"Ray: {_last_line(error)}") from error
+            raise StoppedError(f"Ray: {last_line(error)}") from error
 
 
 def _introduce(question: Question, places: Places) -> None:
@@ -157,6 +158,8 @@ def _introduce(question: Question, places: Places) -> None:
     found = ray.get(task)
     if "error" in found:
         raise ValueError(found["error"])
+    for line in found["warnings"]:
+        print(f"warning: {line}", file=sys.stderr)
     share = f", {places.gpus:g} GPU each" if places.gpus else ""
     say(f"model       {found['model']}\nweights     {shown(found['weights'])}\n"
         f"workers     {places.workers} on {found['device']}{share}, {found['dtype']}\n"
@@ -187,11 +190,6 @@ def _reports(dataset: "ray.data.Dataset") -> Iterator[Report]:
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in batch.to_pylist():
             yield Report(**row)
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 def _duration(seconds: float) -> str:

@@ -19,6 +19,7 @@ ANSWER_LIMIT = 30.0
 """Seconds within which an address has to answer; Ray itself asks for two minutes."""
 
 _STORE = 100 << 20  # bytes of Ray's shared memory; paths and counts go through it, no pictures and no masks
+_SHORT = 20  # letters of a folder for temporary files
 _LEAVING = 20.0  # seconds that processes may take to end
 
 
@@ -56,7 +57,9 @@ def ray_session(address: str | None) -> Iterator[list[dict[str, Any]]]:
         return
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # otherwise Ray puts one into the home folder
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+    # The names of Ray's sockets lie below it, and a socket's name has room for a hundred letters.
+    place = tempfile.gettempdir() if len(tempfile.gettempdir()) <= _SHORT else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True) as folder:
         before, started = _descendants(), set()
         try:
             with _joined(address="local", include_dashboard=False, object_store_memory=_STORE, _temp_dir=folder
@@ -69,13 +72,27 @@ def ray_session(address: str | None) -> Iterator[list[dict[str, Any]]]:
             _wait_for_end(started)
 
 
+def last_line(error: BaseException | str) -> str:
+    """Gives what a long report says in the end.
+
+    Args:
+        error: or its text.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
 @contextmanager
 def _joined(**options: Any) -> Iterator[list[dict[str, Any]]]:
     import ray
+    from ray.exceptions import RayError
 
     try:
-        with _silence():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        try:
+            with _silence():
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (RuntimeError, OSError, RayError) as error:
+            raise ValueError(f"--engine ray: Ray does not start: {last_line(error)}") from error
         yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
@@ -85,7 +102,6 @@ def _be_quiet() -> None:
     """Sets what Ray reads when it is imported, started or logs; what the user has set stays."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest is about Ray's own affairs
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
 @contextmanager
@@ -113,8 +129,7 @@ def _check_address(address: str) -> None:
         raise ValueError(f"--ray-address: no Ray answers at {address} within {ANSWER_LIMIT:g} s, expected a head node "
                          "(`ray start --head` says its address)") from error
     if tried.returncode:
-        why = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
-        raise ValueError(f"--ray-address: cannot join Ray at {address}: {why}")
+        raise ValueError(f"--ray-address: cannot join Ray at {address}: {last_line(tried.stderr)}")
 
 
 def _wait_for_end(started: set[int]) -> None:

@@ -16,7 +16,7 @@ from openvocab.cluster.deaths import Deaths
 from openvocab.cluster.question import Question
 from openvocab.cluster.rows import error_row, name_of, parquet_of, row_of
 from openvocab.cluster.sources import Reader
-from openvocab.console import message_of, shown
+from openvocab.console import counted, message_of, shown
 from openvocab.files import write_atomically
 from openvocab.vocab.background import combine
 
@@ -75,7 +75,7 @@ def open_model(question: Question, device: str) -> "Segmenter":
     return segmenter
 
 
-def trial(question: Question, device: str) -> dict[str, str]:
+def trial(question: Question, device: str) -> dict[str, Any]:
     """Loads the model once where the workers will be, so that what is wrong is one line before the work.
 
     Args:
@@ -83,13 +83,23 @@ def trial(question: Question, device: str) -> dict[str, str]:
         device: "cpu" or "cuda".
 
     Returns:
-        "error", or "model", "weights", "device", "dtype" and "synonyms" to be shown.
+        "error", or "model", "weights", "device", "dtype", "synonyms" and a list of "warnings" to be shown.
     """
+    warnings: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: warnings.append(record.getMessage())
+    logging.getLogger("openvocab").addHandler(handler)  # a worker's own lines go into a file of Ray's
     try:
         segmenter = open_model(question, device)
     except (ValueError, OSError, DownloadError) as error:
         return {"error": message_of(error)}
+    finally:
+        logging.getLogger("openvocab").removeHandler(handler)
+    unknown = segmenter.unknown_words(question.vocabulary)
+    if unknown:
+        warnings.append(f"{segmenter.name} has never seen {counted(unknown, 'words')}; expect no sense from them")
     return {
+        "warnings": warnings,
         "model": f"{segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})", "weights": segmenter.weights,
         "device": str(segmenter.device), "dtype": segmenter.dtype, "synonyms": segmenter.synonyms,
     }  # fmt: skip
@@ -167,6 +177,8 @@ class Worker:
             rows.append(row_of(path, result))
         except Exception as error:
             text = message_of(error)
+            if not isinstance(error, ValueError | OSError):  # its message alone may say little
+                text = f"{type(error).__name__}: {text}" if text != type(error).__name__ else text
             line = text if shown(path) in text else f"{shown(path)}: {text}"
             failed.append(line)
             if _is_the_pictures(error):

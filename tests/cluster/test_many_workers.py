@@ -140,8 +140,8 @@ def test_a_run_that_is_killed_goes_on_and_another_question_is_refused(start, tmp
     run.communicate()
     done = {path: path.stat().st_mtime_ns for path in files(folder)}
     assert 5 <= len(done) < COUNT
-    # Workers end with their driver; two agents of Ray's, which have nothing to do, take a few minutes to notice.
-    wait_for(lambda: not [name for name in of_session(run.pid).values() if "Agent" not in name], 60)
+    # Workers end with their driver; two agents of Ray's, which have nothing to do, take a minute to notice.
+    wait_for(lambda: not [name for name in of_session(run.pid).values() if "MapWorker" in name], 60)
     run = start("--workers", "2")
     out, err = run.communicate(timeout=LIMIT)
     assert run.returncode == exit_codes.IN_PART, err

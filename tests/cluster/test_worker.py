@@ -1,7 +1,9 @@
 """What becomes of a portion, without Ray: rows, errors, full disks, and pictures over which workers die."""
 
 import errno
+import logging
 import os
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from openvocab.checkpoint import zoo
 from openvocab.checkpoint.notes import sha256_of
 from openvocab.cluster.deaths import Deaths
 from openvocab.cluster.question import Question
+from openvocab.inference.result import Result
 from openvocab.vocab.vocabulary import Vocabulary
 
 pa = pytest.importorskip("pyarrow")
@@ -25,9 +28,14 @@ FILE = zoo.weights_file(zoo.find(SMALL))
 QUESTION = Question(SMALL, None, sha256_of(FILE), "float32", Vocabulary.parse("dog, tree, sky"))
 
 
-@pytest.fixture(scope="module")
-def segmenter():
-    return worker.open_model(QUESTION, "cpu")
+class Answering:
+    """Stands in for a segmenter: bright pixels are sky, without a model's half a second for each."""
+
+    name, weights, dtype, notice = SMALL, str(FILE), "float32", ""
+
+    def __call__(self, pixels, words, background=(), threshold=None):
+        labels = np.where(pixels.mean(axis=2) > 128, 2, 0).astype(np.int32)
+        return Result(pixels, labels, np.full(labels.shape, 0.5, np.float32), list(words.names), words.entries)
 
 
 @pytest.fixture
@@ -41,9 +49,9 @@ def paths(tmp_path, repository):
 
 
 @pytest.fixture
-def workers(tmp_path, segmenter, monkeypatch):
-    """Makes workers that share a model, and gives the folder that they write to."""
-    monkeypatch.setattr(worker, "open_model", lambda question, device: segmenter)
+def workers(tmp_path, monkeypatch):
+    """Makes workers, and gives the folder that they write to."""
+    monkeypatch.setattr(worker, "open_model", lambda question, device: Answering())
     folder = tmp_path / "rows"
     folder.mkdir()
     return lambda: worker.Worker(QUESTION, str(folder), "cpu"), folder
@@ -53,13 +61,36 @@ def rows(folder, report):
     return parquet.read_table(folder / report.file).to_pylist()
 
 
-def test_a_portion_becomes_a_file(workers, paths, segmenter):
+def test_rows_are_those_of_the_segmenter(tmp_path, paths):
+    made = worker.Worker(QUESTION, str(tmp_path), "cpu")
+    report = made.answer(paths[:1])
+    segmenter = made._segmenter
+    assert rows(tmp_path, report) == [row_of(paths[0], segmenter(paths[0], ["dog", "tree", "sky"]))]
+    assert segmenter.name == SMALL
+
+
+def test_a_trial_says_what_a_worker_would_say_to_nobody(monkeypatch):
+    import dataclasses
+
+    def load(question, device):
+        logging.getLogger("openvocab.devices").warning("%s is emulated", "bfloat16")
+        return mock.Mock(unknown_words=lambda words: ["qwertz"], weights="x.pth", dtype="float32", synonyms="mean",
+                         device="cpu")  # fmt: skip
+
+    monkeypatch.setattr(worker, "open_model", load)
+    found = worker.trial(dataclasses.replace(QUESTION, dtype="bfloat16"), "cpu")
+    assert "error" not in found and found["dtype"] == "float32"
+    assert found["warnings"][0] == "bfloat16 is emulated"
+    assert "has never seen 1 word: qwertz" in found["warnings"][1]
+
+
+def test_a_portion_becomes_a_file(workers, paths):
     make, folder = workers
     table = make()(pa.table({worker.PATHS: [paths, paths[:1]]}))
     reports = [worker.Report(**row) for row in table.to_pylist()]
     assert [report.file for report in reports] == [name_of(paths), name_of(paths[:1])]
     assert [(report.answered, report.failed, report.stop) for report in reports] == [(3, [], ""), (1, [], "")]
-    assert rows(folder, reports[0]) == [row_of(path, segmenter(path, ["dog", "tree", "sky"])) for path in paths]
+    assert [row["path"] for row in rows(folder, reports[0])] == paths
     assert sorted(path.name for path in folder.iterdir()) == sorted(report.file for report in reports)
 
 
@@ -86,22 +117,22 @@ def test_a_broken_picture_is_a_row_and_a_missing_one_is_tried_again(workers, pat
     (RuntimeError("CUDA error: an illegal memory access"), False),
     (OSError(errno.EIO, "Input/output error"), False),
 ])  # fmt: skip
-def test_what_another_try_may_mend_is_no_row(workers, paths, segmenter, monkeypatch, error, a_row):
+def test_what_another_try_may_mend_is_no_row(workers, paths, monkeypatch, error, a_row):
     make, folder = workers
-    monkeypatch.setattr(type(segmenter), "__call__", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(Answering, "__call__", lambda *_: (_ for _ in ()).throw(error))
     report = make().answer(paths[:1])
     assert report.answered == 0 and report.stop == "" and len(report.failed) == 1 and paths[0] in report.failed[0]
     assert bool(report.file) == a_row
 
 
-def test_memory_that_ran_out_below_is_no_row(workers, paths, segmenter, monkeypatch):
+def test_memory_that_ran_out_below_is_no_row(workers, paths, monkeypatch):
     def ask(*_):
         try:
             raise torch.OutOfMemoryError("CUDA out of memory")
         except torch.OutOfMemoryError as error:
             raise ValueError("words: do not fit") from error
 
-    monkeypatch.setattr(type(segmenter), "__call__", ask)
+    monkeypatch.setattr(Answering, "__call__", ask)
     assert workers[0]().answer(paths[:1]).file == ""
 
 
@@ -120,9 +151,9 @@ def test_a_folder_that_this_machine_does_not_see_stops_the_run(workers, paths):
     assert "No such file or directory" in make().answer(paths).stop
 
 
-def test_a_picture_over_which_workers_die_is_left_out_in_the_end(workers, paths, segmenter, monkeypatch):
+def test_a_picture_over_which_workers_die_is_left_out_in_the_end(workers, paths, monkeypatch):
     make, folder = workers
-    ask = type(segmenter).__call__
+    ask = Answering.__call__
 
     class Died(BaseException):
         """As a SIGKILL: nothing catches it, nothing is tidied up."""
@@ -132,7 +163,7 @@ def test_a_picture_over_which_workers_die_is_left_out_in_the_end(workers, paths,
             raise Died
         return ask(self, pixels, *rest)
 
-    monkeypatch.setattr(type(segmenter), "__call__", die)
+    monkeypatch.setattr(Answering, "__call__", die)
     monkeypatch.setattr(Deaths, "__exit__", lambda self, kind, *_: self._file.close() if kind else end(self, kind, *_))
     for _ in range(Deaths.LIMIT):
         with pytest.raises(Died):
