@@ -108,7 +108,7 @@ def tidy(folder: Path) -> None:
     Args:
         folder: of the answers.
     """
-    for path in folder.iterdir():
+    for path in folder.glob("*"):  # none, where the folder is gone
         if _LEFT_BY_A_KILL.fullmatch(path.name):
             path.unlink(missing_ok=True)
 

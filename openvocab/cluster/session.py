@@ -101,7 +101,8 @@ def _joined(**options: Any) -> Iterator[list[dict[str, Any]]]:
 def _be_quiet() -> None:
     """Sets what Ray reads when it is imported, started or logs; what the user has set stays."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest is about Ray's own affairs
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest is about Ray's own affairs, as are retries
+    os.environ.setdefault("RAY_enable_output_error_log_if_still_retry", "0")
 
 
 @contextmanager
