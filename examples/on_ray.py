@@ -5,7 +5,6 @@ Called twice, it finds everything done.
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 from pyarrow import parquet
@@ -14,7 +13,7 @@ from pycocotools import mask
 from openvocab.cli.segment import main
 
 PICTURES = Path(__file__).resolve().parent.parent / "demo" / "images"
-OUTPUT = Path(tempfile.gettempdir(), "openvocab_on_ray")
+OUTPUT = Path("output/on_ray")
 
 
 def run() -> int:

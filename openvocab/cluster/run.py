@@ -129,7 +129,7 @@ def segment(question: Question, pictures: Pictures, folder: Path, wish: Wish, mo
 
 def _answers(question: Question, portions: list[list[str]], folder: Path, wish: Wish, model_size: int
              ) -> Iterator[Report]:
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, RayTaskError
 
     with ray_session(wish.address) as nodes:
         places = find_places(nodes, wish.workers, wish.gpus, wish.device, model_size)
@@ -143,6 +143,8 @@ def _answers(question: Question, portions: list[list[str]], folder: Path, wish: 
                     raise StoppedError(f"{part.file} was written by a worker and is not in {folder}, expected a folder "
                                        "that all machines share")
                 yield part
+        except RayTaskError:  # of our own code: a fault of this program, with its traceback
+            raise
         except RayError as error:
             raise StoppedError(f"Ray: {last_line(error)}") from error
 

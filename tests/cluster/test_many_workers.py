@@ -168,3 +168,14 @@ def test_interrupted(start, tmp_path):
     assert "Traceback" not in err
     assert not of_session(run.pid)
     assert rows(tmp_path / "rows")
+
+
+def test_the_example_runs(repository, tmp_path):
+    script = repository / "examples" / "on_ray.py"
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    done = subprocess.run([sys.executable, str(script), "--workers", "1"], cwd=tmp_path, env=environment, check=False,
+                          capture_output=True, text=True, timeout=LIMIT)  # fmt: skip
+    assert (done.returncode, done.stderr) == (exit_codes.DONE, "")
+    drawn = sorted(path.name for path in (repository / "demo" / "images").glob("*.png"))
+    lines = done.stdout.splitlines()[-len(drawn) :]
+    assert [line.split()[0] for line in lines] == drawn and all("%" in line for line in lines)
