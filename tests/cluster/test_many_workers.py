@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,10 @@ def start(pictures, tmp_path):
         command = [sys.executable, "-m", "openvocab", "segment", "--engine", "ray", "--input", str(pictures),
                    "--vocabulary", ", ".join(WORDS), "--model", "emojiscapes_catseg", "--device", "cpu", "--output",
                    str(output), *options]  # fmt: skip
+        # In the background of a shell SIGINT is ignored, which processes inherit.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                      start_new_session=True))
+                                      start_new_session=True, preexec_fn=heed))
         return begun[-1]
 
     yield run
