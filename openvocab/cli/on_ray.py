@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 OUTPUT = "output/parquet"
-_RAYS = {"manifest": "--manifest", "workers": "--workers", "gpus_per_worker": "--gpus-per-worker",
-         "ray_address": "--ray-address"}  # fmt: skip
-_NOT_RAYS = {"video_input": "--video-input", "webcam": "--webcam"}
+_RAYS = ("manifest", "workers", "gpus_per_worker", "ray_address")
+# Any other option is refused, so that one that is added to the command is not passed over in silence here.
+_SHARED = ("engine", "input", "vocabulary", "vocabulary_file", "synonyms", "background", "threshold", "model",
+           "no_download", "config_file", "weights", "device", "dtype", "opts", "output", "list_models")  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,21 +27,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                        "RAY_ADDRESS; else Ray is started on this machine, and ended)")  # fmt: skip
 
 
-def check_engine(args: argparse.Namespace) -> None:
+def check_engine(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """Refuses options that mean nothing for the engine.
 
     Args:
         args: the command line.
+        parser: that read it.
 
     Raises:
         ValueError: such an option.
     """
-    other = _NOT_RAYS if args.engine == "ray" else _RAYS
-    wrong = next((option for name, option in other.items() if getattr(args, name) is not None), None)
-    if wrong is not None:
-        raise ValueError(f"{wrong}: means nothing with --engine {args.engine}")
-    if args.engine == "ray" and args.config_file is not None and args.weights is None:
+    for action in parser._actions:
+        means_something = action.dest in (_RAYS + _SHARED) if args.engine == "ray" else action.dest not in _RAYS
+        if not means_something and getattr(args, action.dest, action.default) != action.default:
+            raise ValueError(f"{action.option_strings[-1]}: means nothing with --engine {args.engine}")
+    if args.engine == "local":
+        return
+    if args.config_file is not None and args.weights is None:
         raise ValueError("--config-file: expected --weights with it (--engine ray)")
+    if args.vocabulary_file is not None and args.vocabulary_file.endswith(".safetensors"):
+        raise ValueError("--vocabulary-file: expected words (.txt or .json) with --engine ray, got embeddings")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -41,13 +41,14 @@ def main(
         Exit code, see `openvocab.exit_codes`.
     """
     def work() -> int:
-        args = build_parser(program, pictures).parse_args(arguments)
+        parser = build_parser(program, pictures)
+        args = parser.parse_args(arguments)
         if args.list_models:
             from openvocab.cli.models import show
 
             show()
             return exit_codes.DONE
-        on_ray.check_engine(args)
+        on_ray.check_engine(args, parser)
         if args.engine == "ray":
             return on_ray.run(args)
         return _run(args) if args.video_input is None and args.webcam is None else _run_video(args)
