@@ -21,7 +21,7 @@ ARGS ?=
 SEED ?= 11
 # The extras of setup.py that a target needs. A part whose tests `make test` runs adds its extra to TEST_EXTRAS.
 DEMO_EXTRAS = demo
-TEST_EXTRAS = $(DEMO_EXTRAS) web export formats test
+TEST_EXTRAS = $(DEMO_EXTRAS) export formats ray web test
 DEMO_OUTPUT = $(or $(OUTPUT),output/demo)
 
 MODEL_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(VOCABULARY),--vocabulary "$(VOCABULARY)") \

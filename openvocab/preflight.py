@@ -73,8 +73,9 @@ EXTRAS = {
     "web": (Requirement("gradio", "gradio", ">=6,<7"),),
     "export": (Requirement("onnx", "onnx", ">=1.17"), Requirement("onnxscript", "onnxscript", ">=0.5"),
                Requirement("onnxruntime", "onnxruntime", ">=1.18")),
+    "ray": (Requirement("ray[data]", "ray", ">=2.60,<3"),),  # what it takes of Ray Data is public
 }
-"""Extra -> what one command of this name needs beside the rest."""
+"""Extra -> what one command, or one way to run it, needs beside the rest."""
 
 # Upstream's Python code of commit a59f0563 as a wheel; its compiled part is not needed, so it serves every Python and
 # platform although its tag says CPython 3.10.

@@ -27,7 +27,7 @@ LAYERS = {
     "methods": tuple(METHODS.values()),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
                    "openvocab.inference", "openvocab.export"),
-    "programs": ("openvocab.cli", "openvocab.web", "openvocab.__main__"),
+    "programs": ("openvocab.cli", "openvocab.web", "openvocab.cluster", "openvocab.__main__"),
 }  # fmt: skip
 ORDER = tuple(LAYERS)
 
@@ -173,6 +173,17 @@ def test_triton_is_imported_lazily():
 def test_open_clip_is_touched_in_one_place():
     outside = {item.source for item in project_imports(*PACKAGES, *ENTRY_POINTS) if below(item.target, "open_clip")}
     assert not [name for name in outside if not below(name, "openvocab.clip", "tools", "benchmarks")]
+
+
+def test_ray_and_pyarrow_are_touched_in_one_place():
+    touching = [item for item in project_imports(*PACKAGES, *ENTRY_POINTS) if below(item.target, "ray", "pyarrow")]
+    assert not [item for item in touching if not below(item.source, "openvocab.cluster", "examples")]
+    assert any(below(item.target, "ray") for item in project_imports("openvocab"))
+
+
+def test_ray_is_imported_lazily():
+    """It takes seconds, and what is wrong with the command line is said before."""
+    assert not [item for item in project_imports("openvocab/cluster") if below(item.target, "ray") and not item.lazy]
 
 
 def test_the_model_zoo_of_detectron2_is_never_imported():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openvocab import exit_codes
-from openvocab.cli import segment_pictures
+from openvocab.cli import on_ray, segment_pictures
 from openvocab.cli.running import run_with_warnings
 from openvocab.cli.segment_options import build_parser, refuse_without_pictures, source_of, words_of
 from openvocab.cli.segment_pictures import SHOWN_WORDS
@@ -38,12 +38,16 @@ def main(
         Exit code, see `openvocab.exit_codes`.
     """
     def work() -> int:
-        args = build_parser(program, pictures).parse_args(arguments)
+        parser = build_parser(program, pictures)
+        args = parser.parse_args(arguments)
         if args.list_models:
             from openvocab.cli.models import show
 
             show()
             return exit_codes.DONE
+        on_ray.check_engine(args, parser)
+        if args.engine == "ray":
+            return on_ray.run(args)
         if args.video_input is None and args.webcam is None:
             return segment_pictures.run(args, lambda *asked: _segmenter(*asked))
         return _run_video(args)

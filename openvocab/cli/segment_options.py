@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from openvocab.assets import config_path
+from openvocab.cli.on_ray import add_options
 from openvocab.cli.running import Parser
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def build_parser(program: str = "openvocab segment", pictures: Path | None = Non
                         "labelme, comma separated (default: png,json)")  # fmt: skip
     parser.add_argument("--batch-size", type=int, metavar="N", help="pictures that are computed at a time (default: 2 "
                         "side by side on a CPU, 8 in one pass on a GPU)")  # fmt: skip
+    add_options(parser)
     parser.add_argument("--list-models", action="store_true", help="what `openvocab models` shows")
     parser.set_defaults(pictures=pictures)
     return parser
@@ -203,7 +205,7 @@ def source_of(args: argparse.Namespace, single: bool) -> Source:
         if args.model is not None:
             raise ValueError("--model and --config-file: expected one of them, got both")
         return Source(str(config_path(args.config_file)), args.weights, "")
-    pictures_of_ours = args.input is None and args.video_input is None and args.webcam is None
+    pictures_of_ours = all(given is None for given in (args.input, args.manifest, args.video_input, args.webcam))
     name = args.model or (FOR_PHOTOGRAPHS if args.weights else STAND_IN if pictures_of_ours else None)
     if name is not None:
         return Source(name, zoo.weights_file(zoo.find(name), args.weights, download=not args.no_download), "")
