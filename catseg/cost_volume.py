@@ -48,16 +48,22 @@ def keep_most_similar(cost: Tensor, text: Tensor, limit: int) -> KeptClasses:
     Returns:
         What is kept.
     """
-    # A graph that is exported is for any number of words: where all are kept, it sorts what is sorted already.
+    # A graph that is exported is for any number of words; where it keeps all, it sorts what is sorted already.
     if limit == 0 or not torch.compiler.is_exporting() and cost.shape[1] <= limit:
         return KeptClasses(cost, text[None], None)
-    kept = torch.scalar_tensor(cost.shape[1], dtype=torch.int64).clamp(max=limit).item()
-    torch._check(kept >= 1)
-    torch._check(kept <= limit)
-    torch._check(kept <= cost.shape[1])
+    kept = _smaller(limit, cost.shape[1]) if torch.compiler.is_exporting() else limit
     index = cost.flatten(2).amax(dim=2).topk(kept, dim=1).indices.sort(dim=1).values
     batch = torch.arange(len(cost), device=cost.device)[:, None]
     return KeptClasses(cost[batch, index], text[index], index)
+
+
+def _smaller(limit: int, classes: int) -> int:
+    """Gives the smaller number as one that the graph computes, of which the tracer knows its bounds alone."""
+    kept = torch.scalar_tensor(classes, dtype=torch.int64).clamp(max=limit).item()
+    torch._check(kept >= 1)
+    torch._check(kept <= limit)
+    torch._check(kept <= classes)
+    return kept
 
 
 class CostEmbedding(nn.Conv2d):

@@ -81,7 +81,6 @@ def _run_video(args: argparse.Namespace) -> int:
 def _segmenter(args: argparse.Namespace, words: "Words", single: bool) -> "Segmenter":
     # `loading` brings torch and Detectron2 along: before the network is asked, so that only its answer is waited for.
     from openvocab.inference import loading  # noqa: F401
-    from openvocab.inference.embeddings import use_embeddings
     from openvocab.inference.segmenter import Segmenter
     from openvocab.vocab.background import combine
 
@@ -91,6 +90,8 @@ def _segmenter(args: argparse.Namespace, words: "Words", single: bool) -> "Segme
     segmenter = Segmenter.load(source, weights, args.device, args.dtype, args.opts, args.synonyms)
     segmenter.notice = notice
     if args.vocabulary_file is not None and args.vocabulary_file.endswith(".safetensors"):
+        from openvocab.inference.embeddings import use_embeddings
+
         use_embeddings(segmenter, args.vocabulary_file)
     segmenter.text_embeddings(asked)  # words that do not fit the model are one error, and not one per picture
     say(f"model       {segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})")

@@ -65,9 +65,10 @@ def test_looks_are_answered_too(segmenter, images):
 
 def test_what_is_seen_together_is_what_is_seen_alone(segmenter, images):
     """What a GPU does with a batch; sums of a larger product may be taken in another order."""
-    model, words = segmenter.model, Vocabulary.from_words(WORDS)
+    model = segmenter.model
     tensors = [torch.from_numpy(image).permute(2, 0, 1) for image in images]
     with torch.inference_mode():
+        words = model.text_features(Vocabulary.from_words(WORDS))
         together = model.see_together(tensors)
         for seen, tensor in zip(together, tensors, strict=True):
             size = tuple(tensor.shape[1:])

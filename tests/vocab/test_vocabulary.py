@@ -122,7 +122,7 @@ def test_words_in_a_config_are_checked(text):
     ("a.json", b"{}", "a.json: got dict"),
     ("a.json", b"[1]", "a.json: got the entry 1"),
     ("a.json", b"[", "a.json"),
-    ("a.csv", b"cat", "expected a .txt or .json file"),
+    ("a.csv", b"cat", "expected a .txt, .json or .safetensors file"),
 ])  # fmt: skip
 def test_bad_files(tmp_path, name, content, message):
     path = tmp_path / name
