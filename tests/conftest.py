@@ -36,8 +36,8 @@ for name, value in (("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", str(2 
 LONGEST_FIRST = ("golden", "e2e", "web", "catseg", "tests", "engine", "kernels")  # "tests" are those in no folder
 
 # Folders whose tests share a worker: one forks processes of a server (`processes`), which takes eight seconds to come
-# up, the other imports Gradio, which takes five.
-TOGETHER = ("tests/engine/", "tests/web/")
+# up, one imports Gradio, which takes five, one exports a model, which takes ten.
+TOGETHER = ("tests/engine/", "tests/export/", "tests/web/")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -11,16 +11,16 @@ from PIL import Image
 
 from openvocab import Segmenter
 from openvocab.export import checking, files
-from openvocab.export.graphs import SegmentationGraph, TextGraph
+from openvocab.export.graphs import SegmentationGraph
 from openvocab.export.pillow import resize_as_pillow
+from openvocab.export.run import without
 from openvocab.inference.embeddings import embeddings_file
-from openvocab.versions import digest_of_parameters
 from openvocab.vocab.vocabulary import Vocabulary
 
 pytest.importorskip("onnxruntime")
 
 WORDS = ["cat", "dog|puppy", "tree", "sky", "grass", "house", "car"]
-NAMES = ("emojiscapes_catseg", "emojiscapes_lseg")
+CATSEG, LSEG = "emojiscapes_catseg", "emojiscapes_lseg"
 
 
 def noise(height, width, seed=0):
@@ -35,20 +35,19 @@ def test_pictures_are_resized_as_by_pillow(size, new):
     np.testing.assert_array_equal(resize_as_pillow(torch.from_numpy(picture), *new).numpy(), wanted)
 
 
-class Both:
-    """A small model, traced once, as both kinds of file."""
+class Exported:
+    """A small model and what was exported of it.
 
-    def __init__(self, name):
+    Attributes:
+        contents: kind of file -> the file.
+        runs: what answers: a file, or for want of one the traced program.
+    """
+
+    def __init__(self, name, contents, program, run):
         self.segmenter = Segmenter.load(name, device="cpu")
-        encoder = self.segmenter.model.text_encoder
-        self.shape = len(self.segmenter.model.vocabulary.templates), encoder.spec.embed_dim
+        self.contents, self.program, self.runs = contents, program, {"torch": run}
+        self.shape = 1, self.segmenter.model.text_encoder.spec.embed_dim
         self.graph = SegmentationGraph(self.segmenter.model, self.segmenter.cfg, "labels")
-        program = self.graph.traced(*self.shape)
-        about = files.about_file(*self.graph.signatures(*self.shape), model=name, clip=encoder.spec.name,
-                                 text_tower=digest_of_parameters(encoder))
-        self.contents = {"torch": files.torch_file(program, about), "onnx": files.onnx_file(program, about, 20)}
-        self.runs = {"torch": checking.run_torch(self.contents["torch"]),
-                     "onnx": checking.run_onnx(self.contents["onnx"])}  # fmt: skip
 
     def embeddings(self, words):
         vocabulary = Vocabulary.from_words(words, self.segmenter.synonyms)
@@ -56,9 +55,29 @@ class Both:
             return self.segmenter.model.text_features(vocabulary).embeddings.numpy()
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def both(request):
-    return Both(request.param)
+@pytest.fixture(scope="module")
+def lseg(folder):
+    """As both kinds of file."""
+    path = folder / f"{LSEG}.pt2"
+    program = torch.export.load(path)
+    contents = {"torch": path.read_bytes(), "onnx": files.onnx_file(program, files.read_about(path), 20)}
+    exported = Exported(LSEG, contents, program, checking.run_torch(contents["torch"]))
+    exported.runs["onnx"] = checking.run_onnx(contents["onnx"])
+    return exported
+
+
+@pytest.fixture(scope="module")
+def catseg():
+    """As a program: a file of either kind takes long (test_export_full_size.py)."""
+    segmenter = Segmenter.load(CATSEG, device="cpu")
+    program = SegmentationGraph(segmenter.model, segmenter.cfg, "labels").traced(1, 128)
+    module = program.module()
+
+    def run(inputs):
+        with torch.no_grad():
+            return [output.numpy() for output in module(*map(torch.from_numpy, inputs))]
+
+    return Exported(CATSEG, {}, program, run)
 
 
 def agree(labels, scores, result):
@@ -69,74 +88,87 @@ def agree(labels, scores, result):
     assert (labels != result.labels).mean() < 0.001
 
 
-@pytest.mark.parametrize("to", files.KINDS)
+@pytest.mark.parametrize(("name", "to"), [("catseg", "torch"), ("lseg", "torch"), ("lseg", "onnx")])
 @pytest.mark.parametrize(("size", "count"), [((97, 120), 7), ((200, 61), 1)])
-def test_answers_are_those_of_the_segmenter(both, to, size, count):
+def test_answers_are_those_of_the_segmenter(request, name, to, size, count):
+    exported = request.getfixturevalue(name)
     picture = noise(*size, seed=count)
-    result = both.segmenter(picture, WORDS[:count])
-    labels, scores = both.runs[to]([picture, both.embeddings(WORDS[:count])])
+    result = exported.segmenter(picture, WORDS[:count])
+    labels, scores = exported.runs[to]([picture, exported.embeddings(WORDS[:count])])
     agree(labels, scores, result)
     if count > 1:
         assert len(np.unique(labels)) > 1
 
 
-def test_sizes_have_the_letters_of_the_description(both):
+def test_above_256_words_catseg_keeps_those_that_each_view_is_most_similar_to(catseg):
+    """In the same program; by the costs alone, as hundreds of words would take half a minute."""
+    from catseg.cost_volume import keep_most_similar
+
+    class Cut(torch.nn.Module):
+        def forward(self, cost, text):
+            return keep_most_similar(cost, text, 4)
+
+    generator = torch.Generator().manual_seed(0)
+    cost, text = torch.randn(2, 9, 1, 3, 3, generator=generator), torch.randn(9, 1, 5, generator=generator)
+    count = torch.export.Dim("T", min=1, max=100)
+    cut = torch.export.export(Cut(), (cost, text), dynamic_shapes=({1: count}, {0: count}), strict=False).module()
+    for classes in (1, 3, 4, 5, 9):
+        got, wanted = cut(cost[:, :classes], text[:classes]), keep_most_similar(cost[:, :classes], text[:classes], 4)
+        everything = torch.arange(classes).expand(2, -1)
+        assert torch.equal(got.cost, wanted.cost) and torch.equal(got.text, wanted.text.expand_as(got.text))
+        assert torch.equal(got.index, everything if wanted.index is None else wanted.index)
+    assert any("topk" in str(node.target) for node in catseg.program.graph.nodes)
+
+
+def test_sizes_have_the_letters_of_the_description(lseg):
     import onnx
 
-    model = onnx.load_from_string(both.contents["onnx"])
+    model = onnx.load_from_string(lseg.contents["onnx"])
     shapes = {value.name: [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
               for value in (*model.graph.input, *model.graph.output)}  # fmt: skip
-    assert shapes == {"image": ["h", "w", 3], "embeddings": ["T", *both.shape], "labels": ["h", "w"],
+    assert shapes == {"image": ["h", "w", 3], "embeddings": ["T", *lseg.shape], "labels": ["h", "w"],
                       "scores": ["h", "w"]}  # fmt: skip
 
 
-def test_torch_files_hold_no_text_tower(both):
+def test_files_hold_no_text_tower(lseg):
     """It would be three quarters of them."""
-    table = both.segmenter.model.text_encoder.token_embedding.weight
-    from openvocab.export.run import without
-
-    lean = without(both.segmenter.model, both.segmenter.model.text_encoder)
-    assert table.shape in {p.shape for p in both.segmenter.model.parameters()}
-    assert table.shape not in {p.shape for p in lean.parameters()}
-    assert both.segmenter.model.text_encoder.token_embedding.weight is table  # what it was taken from is as before
+    model, table = lseg.segmenter.model, lseg.segmenter.model.text_encoder.token_embedding.weight
+    assert table.shape in {p.shape for p in model.parameters()}
+    assert table.shape not in {p.shape for p in without(model, model.text_encoder).parameters()}
+    assert table.shape not in {value.shape for value in lseg.program.state_dict.values()}
+    assert model.text_encoder.token_embedding.weight is table  # what it was taken from is as before
 
 
 @pytest.mark.parametrize("count", [150, 300])
-def test_many_words(both, count, request):
-    if both.segmenter.name == "emojiscapes_catseg":
-        pytest.skip("takes half a minute: tests/export/test_export_full_size.py")
+def test_many_words(lseg, count):
     picture = noise(40, 60, seed=count)
-    embeddings = F.normalize(torch.randn(count, *both.shape, generator=torch.Generator().manual_seed(count)), dim=-1)
-    agreement = checking.compare(both.runs["onnx"], both.graph, [torch.from_numpy(picture), embeddings])
+    embeddings = F.normalize(torch.randn(count, *lseg.shape, generator=torch.Generator().manual_seed(count)), dim=-1)
+    agreement = checking.compare(lseg.runs["onnx"], lseg.graph, [torch.from_numpy(picture), embeddings])
     assert agreement.difference <= checking.TOLERANCE and agreement.same_labels > 0.999
 
 
-def test_the_example_of_onnxruntime(both, tmp_path, monkeypatch, capsys, repository):
+def test_the_example_of_onnxruntime(lseg, tmp_path, monkeypatch, capsys, repository):
     """A program without torch answers with words that `openvocab words` wrote, and refuses those of another CLIP."""
     example = runpy.run_path(str(repository / "examples" / "onnx_runtime.py"))
     assert len((repository / "examples" / "onnx_runtime.py").read_text().splitlines()) < 50
     picture, model = repository / "demo" / "images" / "garden.png", tmp_path / "a.onnx"
     words = tmp_path / "w.safetensors"
-    model.write_bytes(both.contents["onnx"])
-    words.write_bytes(embeddings_file(both.segmenter, WORDS))
+    model.write_bytes(lseg.contents["onnx"])
+    words.write_bytes(embeddings_file(lseg.segmenter, WORDS))
     monkeypatch.chdir(tmp_path)
     example["main"](str(model), str(words), str(picture))
-    result = both.segmenter(picture, WORDS)
+    result = lseg.segmenter(picture, WORDS)
     assert (np.asarray(Image.open("garden_labels.png")) != result.labels).mean() < 0.001
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(WORDS) and f"{100 * result.areas[4].share:5.1f} %" in printed[4]
-    other = Segmenter.load(next(name for name in NAMES if name != both.segmenter.name), device="cpu")
-    words.write_bytes(embeddings_file(other, WORDS))
+    words.write_bytes(embeddings_file(Segmenter.load(CATSEG, device="cpu"), WORDS))
     with pytest.raises(SystemExit, match="holds embeddings of another CLIP"):
         example["main"](str(model), str(words), str(picture))
 
 
-def test_text_tower():
-    segmenter = Segmenter.load("emojiscapes_lseg", device="cpu")
-    encoder = segmenter.model.text_encoder
-    tower = TextGraph(encoder)
-    program = tower.traced()
-    run = checking.run_onnx(files.onnx_file(program, files.about_file(*tower.signatures()), 20))
+def test_text_tower(lseg, folder):
+    encoder, path = lseg.segmenter.model.text_encoder, folder / f"{LSEG}_text.pt2"
+    run = checking.run_onnx(files.onnx_file(torch.export.load(path), files.read_about(path), 20))
     rows = encoder.tokenize(["a cat", "light bulb in a garden", "dog"])
     tokens = np.array([row + [0] * (12 - len(row)) for row in rows])
     with torch.no_grad():
@@ -179,12 +211,12 @@ def test_opsets_that_cannot_be(opset):
         files.check_opset(opset)
 
 
-def test_what_a_file_says_of_itself(tmp_path, both):
-    for to, content in both.contents.items():
+def test_what_a_file_says_of_itself(tmp_path, lseg):
+    for to, content in lseg.contents.items():
         path = tmp_path / f"model{files.KINDS[to]}"
         path.write_bytes(content)
         about = files.read_about(path)
-        assert about["model"] == both.segmenter.name
+        assert about["model"] == LSEG
         assert [each["name"] for each in about["inputs"]] == ["image", "embeddings"]
         json.dumps(about)
 

@@ -18,14 +18,6 @@ from openvocab.vocab.vocabulary import Vocabulary
 LSEG = "emojiscapes_lseg"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Holds the small LSeg, exported for torch."""
-    folder = tmp_path_factory.mktemp("exported")
-    assert export.main([LSEG, "--to", "torch", "--output", str(folder)]) == 0
-    return folder
-
-
 @pytest.fixture
 def untraced(monkeypatch):
     """Exports at once, into files that say nothing, whose check gives what the test wants."""
