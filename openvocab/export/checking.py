@@ -62,19 +62,22 @@ def run_onnx(content: bytes) -> Run:
     return lambda inputs: session.run(None, dict(zip(names, inputs, strict=True)))
 
 
-def compare(run: Run, graph: nn.Module, inputs: Sequence[Tensor]) -> Agreement:
+def compare(run: Run, graph: nn.Module, inputs: Sequence[Tensor], warm: bool = True) -> Agreement:
     """Asks both.
 
     Args:
         run: the file.
         graph: that it was traced from.
         inputs: of both.
+        warm: whether each is asked once before, so that what it derives and keeps does not count.
     """
     arrays = [each.numpy() for each in inputs]
     with torch.no_grad():
-        graph(*inputs)  # derives what is kept
+        if warm:
+            graph(*inputs)
         model_seconds, wanted = _timed(lambda: [output.numpy() for output in graph(*inputs)])
-    run(arrays)
+    if warm:
+        run(arrays)
     seconds, got = _timed(lambda: run(arrays))
     same = [float((one == other).mean()) for one, other in zip(got, wanted, strict=True) if one.dtype.kind == "i"]
     pairs = [(one, other) for one, other in zip(got, wanted, strict=True) if one.dtype.kind == "f"]
