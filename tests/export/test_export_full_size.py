@@ -39,7 +39,7 @@ def test_the_command_writes_onnx(tmp_path, capsys):
     assert sizes[0] < 0.6 * sizes[1]
 
 
-# Above 256 words, every view of CAT-Seg cuts them to those it is most similar to. With windows, many words take minutes.
+# Above 256 words, every view of CAT-Seg cuts them to those it is most similar to. Many words take minutes in windows.
 @pytest.mark.parametrize(("make", "name", "counts"), [
     (small, "emojiscapes_catseg", (1, 7, 150, 300)),
     (random_weights, "catseg_b", (7,)),
