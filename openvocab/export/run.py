@@ -22,6 +22,9 @@ from openvocab.inference.segmenter import Segmenter
 from openvocab.versions import digest_of_parameters
 
 DTYPES = ("float32", "float16")
+ONNX_LIMIT = 2**31 - 2**24
+"""Bytes of weights: the format ends at 2 GiB, its weights included, and the graph takes some of them."""
+
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,9 @@ def export_model(segmenter: Segmenter, folder: Path, wanted: Wanted) -> Iterator
         Each file when it lies there.
 
     Raises:
-        ValueError: an evaluation that cannot be exported, a file that answers otherwise than the model, no room on the
-            disk, a folder that cannot be written to, or somebody else's file where one would go.
+        ValueError: an evaluation that cannot be exported, weights that are too large for ONNX, a file that answers
+            otherwise than the model, no room on the disk, a folder that cannot be written to, or somebody else's file
+            where one would go.
         OSError: a file cannot be written.
     """
     ending = files.KINDS[wanted.to]
@@ -85,8 +89,8 @@ def export_model(segmenter: Segmenter, folder: Path, wanted: Wanted) -> Iterator
     model, encoder = segmenter.model, segmenter.model.text_encoder
     prompts, width = len(model.vocabulary.templates), encoder.spec.embed_dim
     graph = SegmentationGraph(without(model, encoder), segmenter.cfg, wanted.answer)
+    _require_room(folder, _size(graph, wanted), _size(encoder, wanted), wanted)
     prepare_folder(folder)
-    _require_room(folder, model)
     facts = _facts(segmenter, wanted)
     about = files.about_file(*graph.signatures(prompts, width), **facts)
     example = graph.example(prompts, width)
@@ -152,8 +156,15 @@ def _facts(segmenter: Segmenter, wanted: Wanted) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _require_room(folder: Path, model: nn.Module) -> None:
-    needed = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+def _size(part: nn.Module, wanted: Wanted) -> int:
+    """Bytes of its parameters in a file."""
+    return sum(value.numel() for value in part.state_dict().values()) * (2 if wanted.dtype == "float16" else 4)
+
+
+def _require_room(folder: Path, graph: int, tower: int, wanted: Wanted) -> None:
+    if wanted.to == "onnx" and max(graph, tower) > ONNX_LIMIT:
+        raise ValueError(f"to: an ONNX file holds {ONNX_LIMIT / 1e9:.1f} GB at most, this one would have "
+                         f"{max(graph, tower) / 1e9:.1f} GB; expected --to torch, or --dtype float16 if that is enough")
     free = shutil.disk_usage(existing_part(folder)).free
-    if free < needed:
-        raise ValueError(f"output: {needed / 1e6:.0f} MB are needed in {folder}, {free / 1e6:.0f} MB are free")
+    if free < graph + tower:
+        raise ValueError(f"output: {(graph + tower) / 1e6:.0f} MB are needed in {folder}, {free / 1e6:.0f} MB are free")

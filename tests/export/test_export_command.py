@@ -99,6 +99,18 @@ def test_a_full_disk(capsys, untraced, full_disk, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_too_large(capsys, untraced, tmp_path, monkeypatch):
+    from openvocab.export import run
+
+    monkeypatch.setattr(run, "ONNX_LIMIT", 9e6)
+    message = error_of(capsys, export.main, LSEG, "--to", "onnx", "--output", tmp_path / "new")
+    assert "an ONNX file holds 0.0 GB at most" in message and "--to torch" in message
+    usage = run.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: usage)
+    message = error_of(capsys, export.main, LSEG, "--to", "torch", "--output", tmp_path / "new")
+    assert "MB are needed in" in message and "0 MB are free" in message and not (tmp_path / "new").exists()
+
+
 def test_words_travel(capsys, tmp_path):
     """They have the values of a call, also for who reads the file by hand, and are not encoded again."""
     path = tmp_path / "words.safetensors"
