@@ -120,7 +120,8 @@ def segment(question: Question, pictures: Pictures, folder: Path, wish: Wish, mo
             print(f"interrupted, {progress.done} of {progress.asked} pictures done", file=sys.stderr)
             return exit_codes.INTERRUPTED
         else:
-            left_out = f", left out {pictures.left_out} other files" if pictures.left_out else ""
+            others = "1 other file" if pictures.left_out == 1 else f"{pictures.left_out} other files"
+            left_out = f", left out {others}" if pictures.left_out else ""
             say(f"{progress.done} done, {progress.failed} failed{left_out}: {shown(folder)}/")
         finally:
             tidy(folder)
