@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openvocab.tracing import computed
+
 
 class KeptClasses(NamedTuple):
     """A cost volume cut to the most similar classes of each image.
@@ -58,10 +60,8 @@ def keep_most_similar(cost: Tensor, text: Tensor, limit: int) -> KeptClasses:
 
 
 def _smaller(limit: int, classes: int) -> int:
-    """Gives the smaller number as one that the graph computes, of which the tracer knows its bounds alone."""
-    kept = torch.scalar_tensor(classes, dtype=torch.int64).clamp(max=limit).item()
-    torch._check(kept >= 1)
-    torch._check(kept <= limit)
+    """Gives the smaller number as one that the graph computes."""
+    kept = computed(torch.scalar_tensor(classes, dtype=torch.int64).clamp(max=limit), 1, limit)
     torch._check(kept <= classes)
     return kept
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from openvocab.clip.build import pretrained_state
 from openvocab.clip.spec import clip_spec, own_configs
+from openvocab.tracing import surely_equal
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
@@ -125,7 +126,7 @@ class ViTEncoder(nn.Module):
         """Resizes the position table bilinearly to a token grid: (1, 1 + H * W, D), class token unchanged."""
         table = self.vit.pos_embed
         side = math.isqrt(table.shape[1] - 1)
-        if grid == (side, side):
+        if surely_equal(grid, (side, side)):
             return table
         cells = table[:, 1:].transpose(1, 2).unflatten(2, (side, side))
         cells = F.interpolate(cells, grid, mode="bilinear", align_corners=False)

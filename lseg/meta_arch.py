@@ -25,9 +25,11 @@ from openvocab.clip.text_encoder import TextEncoder
 from openvocab.config_keys import check_model_keys
 from openvocab.interfaces import TextFeatures
 from openvocab.model import OpenVocabularyModel, VocabularyOptions
+from openvocab.tracing import computed
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.windows import best_by_softmax, resize
 
+_MOST_STRIDES = 256  # of an exported graph: along sides of 8192 pixels
 WORDS_PER_CHUNK = {"cpu": 8, "cuda": 64}  # upsampled at a time for a label map: memory against launches
 
 
@@ -291,4 +293,7 @@ class LSeg(OpenVocabularyModel):
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
         if self.input_size:
             return self.input_size, self.input_size
+        if torch.compiler.is_exporting():  # the same, by the graph: grids are whole multiples of what it computes
+            sides = (torch.scalar_tensor(side, dtype=torch.float64) / STRIDE for side in (height, width))
+            return tuple(STRIDE * computed(side.round().clamp(min=1), 1, _MOST_STRIDES) for side in sides)
         return tuple(max(STRIDE, STRIDE * round(side / STRIDE)) for side in (height, width))

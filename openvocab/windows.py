@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openvocab.tracing import surely_equal
+
 PIXELS_PER_CHUNK = 2**21  # of class maps that are upsampled at a time: 8 MB in float32
 
 
@@ -44,18 +46,9 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     Returns:
         (n, c, *size).
     """
-    if _surely_equal(maps.shape[-2:], size):
+    if surely_equal(maps.shape[-2:], size):
         return maps
     return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
-
-
-def _surely_equal(sizes: Sequence[int], others: Sequence[int]) -> bool:
-    """Compares sizes; of those that a graph is exported for, says whether they are equal for every picture."""
-    if not torch.compiler.is_exporting():
-        return tuple(sizes) == tuple(others)
-    from torch.fx.experimental.symbolic_shapes import statically_known_true  # takes a while to import
-
-    return all(statically_known_true(one == other) for one, other in zip(sizes, others, strict=True))
 
 
 def make_views(image: Tensor, size: int, kernel: int, stride: int) -> Tensor:

@@ -22,7 +22,7 @@ LAYERS = {
                "openvocab.preflight", "openvocab.files", "openvocab.console", "openvocab.versions", "openvocab.devices",
                "openvocab.windows", "openvocab.methods", "openvocab.config_keys", "openvocab.augmented_views",
                "openvocab.checkpoint.rename", "openvocab.checkpoint.partially", "openvocab.exit_codes",
-               "openvocab.config_ranges", "openvocab.locks"),
+               "openvocab.config_ranges", "openvocab.locks", "openvocab.tracing"),
     "clip": ("openvocab.clip", "openvocab.checkpoint.complete", "openvocab.kernels.label_map", "openvocab.model"),
     "methods": tuple(METHODS.values()),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",

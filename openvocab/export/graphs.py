@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram, export
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.export.pillow import resize_as_pillow
 from openvocab.interfaces import TextFeatures
+from openvocab.tracing import computed
 from openvocab.windows import resize
 
 ANSWERS = ("labels", "probabilities")
@@ -88,10 +89,7 @@ class SegmentationGraph(nn.Module):
             return image
         sides = [torch.scalar_tensor(side, dtype=torch.float64) for side in image.shape[:2]]
         scale = torch.minimum(self.short / torch.minimum(*sides), self.long / torch.maximum(*sides))
-        height, width = ((scale * side + 0.5).floor().clamp(min=1).to(torch.int64).item() for side in sides)
-        for side in (height, width):  # the tracer cannot know
-            torch._check(side >= MIN_SIDE)
-            torch._check(side <= MAX_SIDE)
+        height, width = (computed((scale * side + 0.5).floor().clamp(min=1), MIN_SIDE, MAX_SIDE) for side in sides)
         return resize_as_pillow(image, height, width)
 
     def signatures(self, prompts: int, width: int) -> tuple[list[Signature], list[Signature]]:
