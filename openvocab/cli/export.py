@@ -2,13 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openvocab import exit_codes
-from openvocab.assets import config_path
-from openvocab.cli.running import Parser, run_with_warnings
+from openvocab.cli.model_options import Source, add_model_options, check_one_model, named_model
+from openvocab.cli.running import Parser, command
 from openvocab.console import say, shown
 from openvocab.preflight import check_extra
 
@@ -39,49 +38,27 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="float16 for GPUs; inputs "
                         "and outputs stay as they are")  # fmt: skip
     parser.add_argument("--opset", type=int, metavar="N", help="of ONNX's operators (default: 20)")
-    parser.add_argument("--config-file", metavar="FILE", help="a config instead of MODEL; needs --weights")
-    parser.add_argument("--weights", metavar="FILE", help="parameters; with MODEL instead of those it comes with")
-    parser.add_argument("--no-download", action="store_true", help="never ask the network for weights")
-    parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
+    add_model_options(parser, "MODEL")
     return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: default: those of the process.
-
-    Returns:
-        Exit code, see `openvocab.exit_codes`.
-    """
-    return run_with_warnings(lambda: _run(build_parser().parse_args(arguments)))
 
 
 def _run(args: argparse.Namespace) -> int:
     if args.describe is not None:
         return _describe(Path(args.describe))
-    if (args.model is None) == (args.config_file is None):
-        raise ValueError("MODEL and --config-file: expected one of them")
-    if args.config_file and not args.weights:
-        raise ValueError("--config-file: expected --weights beside it")
+    check_one_model(args, "MODEL")
     if args.to is None:
         raise ValueError("--to: expected onnx or torch, got none")
     if args.opset is not None and args.to != "onnx":
         raise ValueError("--opset: expected it with --to onnx only")
     if args.to == "onnx":
         check_extra("export")
-    from openvocab.checkpoint import zoo
     from openvocab.export.run import Wanted, export_model
     from openvocab.inference.segmenter import Segmenter
 
     wanted = Wanted(args.to, args.answer, args.dtype, **({} if args.opset is None else {"opset": args.opset}))
-    source, weights = args.model, args.weights
-    if args.config_file:
-        source = str(config_path(args.config_file))
-    elif not str(source).endswith((".yaml", ".yml")):
-        weights = zoo.weights_file(zoo.find(source), weights, download=not args.no_download)
-    segmenter = Segmenter.load(source, weights, "cpu", overrides=args.opts)
+    is_config = str(args.model).endswith((".yaml", ".yml"))
+    source = Source(args.model, args.weights) if is_config else named_model(args, args.model)
+    segmenter = Segmenter.load(source.model, source.weights, "cpu", overrides=args.opts)
     say(f"model       {segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})")
     say(f"weights     {shown(segmenter.weights)}")
     for exported in export_model(segmenter, Path(args.output), wanted):
@@ -123,3 +100,6 @@ def signatures(about: dict) -> str:
             shape = ", ".join(map(str, each["shape"]))
             lines.append(f"  {title:4}{each['name']} ({shape}) {each['dtype']}: {each['about']}")
     return "\n".join(lines)
+
+
+main = command(build_parser, _run)

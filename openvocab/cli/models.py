@@ -7,7 +7,7 @@ from openvocab import exit_codes
 from openvocab.checkpoint import zoo
 from openvocab.checkpoint.verify import verified
 from openvocab.checkpoint.zoo_models import ZooModel
-from openvocab.cli.running import Parser, run_with_warnings
+from openvocab.cli.running import Parser, command
 from openvocab.console import report, say, shown
 
 
@@ -23,26 +23,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
+def _run(args: argparse.Namespace) -> int:
+    chosen = [zoo.find(name) for name in [*args.names, *args.fetch]]
+    if args.fetch:
+        return _fetch(chosen)
+    if args.verify:
+        return _verify(chosen)
+    show(chosen)
+    return exit_codes.DONE
 
-    Args:
-        arguments: default: those of the process.
 
-    Returns:
-        Exit code, see `openvocab.exit_codes`.
-    """
-    def work() -> int:
-        args = build_parser().parse_args(arguments)
-        chosen = [zoo.find(name) for name in [*args.names, *args.fetch]]
-        if args.fetch:
-            return _fetch(chosen)
-        if args.verify:
-            return _verify(chosen)
-        show(chosen)
-        return exit_codes.DONE
-
-    return run_with_warnings(work)
+main = command(build_parser, _run)
 
 
 def show(chosen: Sequence[ZooModel] = ()) -> None:

@@ -81,6 +81,25 @@ def run_with_warnings(work: Callable[[], int]) -> int:
     return run(work)
 
 
+def command(
+    build_parser: Callable[[], argparse.ArgumentParser], work: Callable[[argparse.Namespace], int]
+) -> Callable[[Sequence[str] | None], int]:
+    """Makes the `main` of a command.
+
+    Args:
+        build_parser: describes its options.
+        work: does what they say, and gives an exit code.
+
+    Returns:
+        A function of the arguments, by default those of the process, that gives the exit code
+        (`openvocab.exit_codes`).
+    """
+    def main(arguments: Sequence[str] | None = None) -> int:
+        return run_with_warnings(lambda: work(build_parser().parse_args(arguments)))
+
+    return main
+
+
 def run(work: Callable[[], int]) -> int:
     """Does the work of a command; an error that the user can mend becomes one line on stderr.
 

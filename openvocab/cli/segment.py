@@ -49,7 +49,7 @@ def main(
         if args.engine == "ray":
             return on_ray.run(args)
         if args.video_input is None and args.webcam is None:
-            return segment_pictures.run(args, lambda *asked: _segmenter(*asked))
+            return segment_pictures.run(args, _segmenter)
         return _run_video(args)
 
     return run_with_warnings(work)

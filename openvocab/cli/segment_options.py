@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from openvocab.assets import config_path
+from openvocab.cli.model_options import Source, add_model_options, named_model
 from openvocab.cli.on_ray import add_options
 from openvocab.cli.running import Parser
 
@@ -22,20 +22,6 @@ EXAMPLES = """examples:
   {program} --input album --recursive --format coco,labelme --vocabulary-file words.txt --output masks
   {program} --video-input clip.mov --vocabulary "cat, sofa" --output masks.mp4
   {program} --input drawing.png --vocabulary "cat, tree" --model emojiscapes_catseg    (needs no network)"""
-
-
-class Source(NamedTuple):
-    """The model that answers.
-
-    Attributes:
-        model: its name, or the path of a config.
-        weights: the file of its parameters, or None.
-        notice: what has to be said of it with every answer; "" for nothing.
-    """
-
-    model: str
-    weights: str | Path | None
-    notice: str
 
 
 def build_parser(program: str = "openvocab segment", pictures: Path | None = None) -> argparse.ArgumentParser:
@@ -70,13 +56,9 @@ def build_parser(program: str = "openvocab segment", pictures: Path | None = Non
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="NAME", help="see `openvocab models` (default: catseg_b, fetched once"
                        f"{drawn})")  # fmt: skip
-    model.add_argument("--no-download", action="store_true", help="never ask the network for weights (or "
-                       "OPENVOCAB_OFFLINE=1)")  # fmt: skip
-    model.add_argument("--config-file", metavar="FILE", help="a config instead of --model; needs --weights")
-    model.add_argument("--weights", metavar="FILE", help="parameters; with --model instead of those it comes with")
+    add_model_options(model)
     model.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: cuda where there is one)")
     model.add_argument("--dtype", default="float32", help="float32 (default), bfloat16, float16; with ! forced")
-    model.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
     parser.add_argument("--output", metavar="PATH", help=f"of pictures a folder (default: {OUTPUT}), of a video or a "
                         "camera an .mp4 file")  # fmt: skip
     parser.add_argument("--format", metavar="NAMES", help="what a picture becomes: some of png, json, coco, npz, "
@@ -198,17 +180,16 @@ def source_of(args: argparse.Namespace, single: bool) -> Source:
         ValueError: no such model, or --model and --config-file at once.
         DownloadError: its parameters cannot be had.
     """
-    from openvocab.checkpoint import zoo
     from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, STAND_IN, choose
 
     if args.config_file is not None:
         if args.model is not None:
             raise ValueError("--model and --config-file: expected one of them, got both")
-        return Source(str(config_path(args.config_file)), args.weights, "")
+        return named_model(args, None)
     pictures_of_ours = all(given is None for given in (args.input, args.manifest, args.video_input, args.webcam))
     name = args.model or (FOR_PHOTOGRAPHS if args.weights else STAND_IN if pictures_of_ours else None)
     if name is not None:
-        return Source(name, zoo.weights_file(zoo.find(name), args.weights, download=not args.no_download), "")
+        return named_model(args, name)
     choice = choose(single, not args.no_download)
     if choice.notice:
         print(f"warning: {choice.notice}", file=sys.stderr)

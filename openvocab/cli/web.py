@@ -4,15 +4,13 @@ import argparse
 import logging
 import os
 import re
-import signal
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openvocab import exit_codes
 from openvocab.assets import config_path
-from openvocab.cli.running import Parser, run_with_warnings
+from openvocab.cli.running import Parser, command, sigterm_is_ctrl_c
 from openvocab.console import say
 from openvocab.preflight import check_extra
 
@@ -49,18 +47,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: default: those of the process.
-
-    Returns:
-        Exit code, see `openvocab.exit_codes`.
-    """
-    return run_with_warnings(lambda: _run(build_parser().parse_args(arguments)))
-
-
 def _run(args: argparse.Namespace) -> int:
     if bool(args.weights) != bool(args.config_file):
         raise ValueError("--config-file and --weights: expected both or none")
@@ -85,8 +71,8 @@ def _run(args: argparse.Namespace) -> int:
     root_path = "" if args.root_path is None else "/" + args.root_path.strip("/")
     # What a model has never seen is told to who asks; what people ask stays out of the log.
     logging.getLogger("openvocab.inference.segmenter").setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, _leave)
-    with listen(args.host, args.port) as taken, tempfile.TemporaryDirectory(prefix="openvocab-web-") as folder:
+    with sigterm_is_ctrl_c(), listen(args.host, args.port) as taken, \
+            tempfile.TemporaryDirectory(prefix="openvocab-web-") as folder:
         desk = Desk(Models(_offers(args)), Limits())
         desk.models.segmenter(next(iter(desk.models.offers)))  # what is wrong with it shows before anybody visits
         app = build_app(desk, Path(folder), examples, exact, root_path)
@@ -99,11 +85,6 @@ def _run(args: argparse.Namespace) -> int:
     return exit_codes.DONE
 
 
-def _leave(*_: object) -> None:
-    """Ends as Ctrl-C does, which removes the pictures."""
-    raise KeyboardInterrupt
-
-
 def _offers(args: argparse.Namespace) -> "list[Offer]":
     from openvocab.web.models import Offer, loader, offers_of
 
@@ -113,3 +94,6 @@ def _offers(args: argparse.Namespace) -> "list[Offer]":
     own = Offer(Path(config).stem, f"parameters from {args.weights}",
                 loader(config, args.weights, args.device, args.dtype))
     return [own, *(offers_of(args.model, args.device, args.dtype, not args.no_download) if args.model else [])]
+
+
+main = command(build_parser, _run)

@@ -1,13 +1,12 @@
 """`openvocab words`: the embeddings of words as a file, for exported models and for later calls."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openvocab import exit_codes
-from openvocab.assets import config_path
-from openvocab.cli.running import Parser, run_with_warnings
+from openvocab.cli.model_options import add_model_options, check_one_model, named_model
+from openvocab.cli.running import Parser, command
 from openvocab.console import say, shown
 
 if TYPE_CHECKING:
@@ -31,24 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--synonyms", choices=("mean", "first"), help="which synonyms count (default: as the model was "
                         "trained here, else the mean of all)")  # fmt: skip
     parser.add_argument("--model", metavar="NAME", help="that will be asked; see `openvocab models`")
-    parser.add_argument("--config-file", metavar="FILE", help="a config instead of --model; needs --weights")
-    parser.add_argument("--weights", metavar="FILE", help="parameters; with --model instead of those it comes with")
-    parser.add_argument("--no-download", action="store_true", help="never ask the network for weights")
+    add_model_options(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:N or mps (default: cuda where there is one)")
-    parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="config keys to override")
     return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: default: those of the process.
-
-    Returns:
-        Exit code, see `openvocab.exit_codes`.
-    """
-    return run_with_warnings(lambda: _run(build_parser().parse_args(arguments)))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -58,22 +42,16 @@ def _run(args: argparse.Namespace) -> int:
     path = Path(args.output)
     if path.suffix != ENDING:
         raise ValueError(f"--output: expected a file that ends in {ENDING}, got {path}")
-    if (args.model is None) == (args.config_file is None):
-        raise ValueError("--model and --config-file: expected one of them")
-    if args.config_file and not args.weights:
-        raise ValueError("--config-file: expected --weights beside it")
+    check_one_model(args)
     vocabulary = _vocabulary(args.words)
     prepare_folder(path.parent)
     marks.refuse_foreign([path], marks.EMBEDDINGS)
-    from openvocab.checkpoint import zoo
     from openvocab.files import write_atomically
     from openvocab.inference.embeddings import embeddings_file
     from openvocab.inference.segmenter import Segmenter
 
-    source = str(config_path(args.config_file)) if args.config_file else args.model
-    weights = args.weights if args.config_file else zoo.weights_file(
-        zoo.find(source), args.weights, download=not args.no_download)
-    segmenter = Segmenter.load(source, weights, args.device, overrides=args.opts, synonyms=args.synonyms)
+    source = named_model(args, args.model)
+    segmenter = Segmenter.load(source.model, source.weights, args.device, overrides=args.opts, synonyms=args.synonyms)
     content = embeddings_file(segmenter, vocabulary)
     write_atomically(path, content)
     say(f"model       {segmenter.name} ({segmenter.model.text_encoder.spec.name})")
@@ -87,3 +65,6 @@ def _vocabulary(text: str) -> "Vocabulary":
     if text.endswith((".txt", ".json")):
         return Vocabulary.from_file(text)
     return Vocabulary.parse(text)
+
+
+main = command(build_parser, _run)
