@@ -3,6 +3,7 @@
 Shape letters: T words, P prompt templates, C joint CLIP width, h w pixels, n texts, L tokens.
 """
 
+from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -43,7 +44,7 @@ class SegmentationGraph(nn.Module):
     """The function of `Segmenter.__call__` or `Segmenter.probabilities` from pixels and embeddings.
 
     Args:
-        model: a method in evaluation mode, off the fast path.
+        model: a method in evaluation mode; it is left as it is, and the graph does without its text tower.
         cfg: that it was built from.
         answer: of `ANSWERS`.
 
@@ -59,8 +60,9 @@ class SegmentationGraph(nn.Module):
         if getattr(model, "pruning", None):
             raise ValueError("MODEL.CATSEG.PRUNING: which words are left out is no part of a graph, expected PER_TOKEN "
                              "0 and PER_PIXEL 0")
-        self.model = model
+        self.model = _without(model, model.text_encoder)
         self.answer = answer
+        self.prompts, self.width = len(model.vocabulary.templates), model.text_encoder.spec.embed_dim
         self.short, self.long = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
 
     def forward(self, image: Tensor, embeddings: Tensor) -> tuple[Tensor, ...]:
@@ -92,35 +94,30 @@ class SegmentationGraph(nn.Module):
         height, width = (computed((scale * side + 0.5).floor().clamp(min=1), MIN_SIDE, MAX_SIDE) for side in sides)
         return resize_as_pillow(image, height, width)
 
-    def signatures(self, prompts: int, width: int) -> tuple[list[Signature], list[Signature]]:
-        """Describes inputs and outputs.
-
-        Args:
-            prompts: P.
-            width: C.
-        """
+    def signatures(self) -> tuple[list[Signature], list[Signature]]:
+        """Describes inputs and outputs."""
         inputs = [
             Signature("image", ("h", "w", 3), "uint8",
                       f"one picture, RGB, 0..255; h and w {MIN_SIDE}..{MAX_SIDE} pixels"),
-            Signature("embeddings", ("T", prompts, width), "float32", f"of T words (1..{MAX_WORDS}), each of length 1 "
-                      "along the last axis; from `openvocab words` or the text tower"),
+            Signature("embeddings", ("T", self.prompts, self.width), "float32", f"of T words (1..{MAX_WORDS}), each of "
+                      "length 1 along the last axis; from `openvocab words` or the text tower"),
         ]  # fmt: skip
         if self.answer == "probabilities":
             return inputs, [Signature("probabilities", ("T", "h", "w"), "float32", "0..1, of each word at each pixel")]
         return inputs, [Signature("labels", ("h", "w"), "int32", "0..T-1, the word that fits best"),
                         Signature("scores", ("h", "w"), "float32", "0..1, the probability of that word")]
 
-    def example(self, prompts: int, width: int) -> tuple[Tensor, Tensor]:
-        """Makes inputs of the right shape; arguments as for `signatures`."""
-        embeddings = torch.randn(_TRACED_WORDS, prompts, width, generator=torch.Generator().manual_seed(0))
+    def example(self) -> tuple[Tensor, Tensor]:
+        """Makes inputs of the right shape."""
+        embeddings = torch.randn(_TRACED_WORDS, self.prompts, self.width, generator=torch.Generator().manual_seed(0))
         return torch.zeros(*_TRACED_SIDES, 3, dtype=torch.uint8), F.normalize(embeddings, dim=-1)
 
-    def traced(self, prompts: int, width: int) -> ExportedProgram:
-        """Traces the graph, for pictures of any size and any number of words; arguments as for `signatures`."""
+    def traced(self) -> ExportedProgram:
+        """Traces the graph, for pictures of any size and any number of words."""
         side = {"min": MIN_SIDE, "max": MAX_SIDE}
         sizes = {0: Dim("h", **side), 1: Dim("w", **side)}
         words = {0: Dim("T", min=1, max=MAX_WORDS)}
-        return _traced(self, self.example(prompts, width), {"image": sizes, "embeddings": words})
+        return _traced(self, self.example(), {"image": sizes, "embeddings": words})
 
 
 class TextGraph(nn.Module):
@@ -164,6 +161,14 @@ class TextGraph(nn.Module):
         """Traces the graph, for any number of texts of any length."""
         lengths = {0: Dim("n", min=1, max=1 << 20), 1: Dim("L", min=2, max=self.encoder.spec.context_length)}
         return _traced(self, self.example(), {"tokens": lengths})
+
+
+def _without(model: nn.Module, part: nn.Module) -> nn.Module:
+    """Gives a model of the same parameters that lacks one of its parts, wherever it is in it."""
+    twin = copy(model)
+    twin._modules = {name: _without(child, part) for name, child in model._modules.items()
+                     if child is not part and child is not None}
+    return twin
 
 
 def _traced(graph: nn.Module, example: tuple[Tensor, ...], shapes: dict) -> ExportedProgram:

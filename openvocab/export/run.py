@@ -1,14 +1,14 @@
 """From a segmenter to its exported files: traced, written, asked, compared, and only then put in place."""
 
 import shutil
-from collections.abc import Iterator
-from copy import copy, deepcopy
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import openvocab
 from openvocab.checkpoint import zoo
@@ -86,49 +86,29 @@ def export_model(segmenter: Segmenter, folder: Path, wanted: Wanted) -> Iterator
     ending = files.KINDS[wanted.to]
     paths = [folder / f"{segmenter.name}{ending}", folder / f"{segmenter.name}_text{ending}"]
     marks.refuse_foreign(paths, marks.EXPORT)
-    model, encoder = segmenter.model, segmenter.model.text_encoder
-    prompts, width = len(model.vocabulary.templates), encoder.spec.embed_dim
-    graph = SegmentationGraph(without(model, encoder), segmenter.cfg, wanted.answer)
-    _require_room(folder, _size(graph, wanted), _size(encoder, wanted), wanted)
+    graphs = [SegmentationGraph(segmenter.model, segmenter.cfg, wanted.answer), TextGraph(segmenter.model.text_encoder)]
+    _require_room(folder, [_size(graph, wanted) for graph in graphs], wanted)
     prepare_folder(folder)
     facts = _facts(segmenter, wanted)
-    about = files.about_file(*graph.signatures(prompts, width), **facts)
-    example = graph.example(prompts, width)
-    yield _export(paths[0], graph, example, lambda each: each.traced(prompts, width), about, wanted)
-    tower = TextGraph(encoder)
-    about = files.about_file(*tower.signatures(), **facts)
-    yield _export(paths[1], tower, tower.example(), TextGraph.traced, about, wanted)
+    for path, graph in zip(paths, graphs, strict=True):
+        yield _export(path, graph, files.about_file(*graph.signatures(), **facts), wanted)
 
 
-def _export(path: Path, graph: nn.Module, example: tuple[Tensor, ...], trace: Any, about: dict[str, Any],
-            wanted: Wanted) -> Exported:
-    program = trace(deepcopy(graph).half() if wanted.dtype == "float16" else graph)
+def _export(path: Path, graph: SegmentationGraph | TextGraph, about: dict[str, Any], wanted: Wanted) -> Exported:
+    program = (deepcopy(graph).half() if wanted.dtype == "float16" else graph).traced()
     if wanted.to == "torch":
         content = files.torch_file(program, about)
         run = checking.run_torch(content)
     else:
         content = files.onnx_file(program, about, wanted.opset)
         run = checking.run_onnx(content)
-    agreement = checking.compare(run, graph, example)
+    agreement = checking.compare(run, graph, graph.example())
     limit = checking.TOLERANCE if wanted.dtype == "float32" else 1.0
     if not agreement.difference <= limit:  # nor where it is no number
         raise ValueError(f"export: {path.name} differs from the model by {agreement.difference:.1e} of the largest "
                          f"value, expected at most {limit:.0e}; nothing was written")
     write_atomically(path, content)
     return Exported(path, about, agreement)
-
-
-def without(model: nn.Module, part: nn.Module) -> nn.Module:
-    """Gives a model of the same parameters that lacks one of its parts.
-
-    Args:
-        model: left as it is.
-        part: anywhere in it.
-    """
-    twin = copy(model)
-    twin._modules = {name: without(child, part) for name, child in model._modules.items()
-                     if child is not part and child is not None}
-    return twin
 
 
 def _facts(segmenter: Segmenter, wanted: Wanted) -> dict[str, Any]:
@@ -161,10 +141,10 @@ def _size(part: nn.Module, wanted: Wanted) -> int:
     return sum(value.numel() for value in part.state_dict().values()) * (2 if wanted.dtype == "float16" else 4)
 
 
-def _require_room(folder: Path, graph: int, tower: int, wanted: Wanted) -> None:
-    if wanted.to == "onnx" and max(graph, tower) > ONNX_LIMIT:
+def _require_room(folder: Path, sizes: Sequence[int], wanted: Wanted) -> None:
+    if wanted.to == "onnx" and max(sizes) > ONNX_LIMIT:
         raise ValueError(f"to: an ONNX file holds {ONNX_LIMIT / 1e9:.1f} GB at most, this one would have "
-                         f"{max(graph, tower) / 1e9:.1f} GB; expected --to torch, or --dtype float16 if that is enough")
+                         f"{max(sizes) / 1e9:.1f} GB; expected --to torch, or --dtype float16 if that is enough")
     free = shutil.disk_usage(existing_part(folder)).free
-    if free < graph + tower:
-        raise ValueError(f"output: {(graph + tower) / 1e6:.0f} MB are needed in {folder}, {free / 1e6:.0f} MB are free")
+    if free < sum(sizes):
+        raise ValueError(f"output: {sum(sizes) / 1e6:.0f} MB are needed in {folder}, {free / 1e6:.0f} MB are free")

@@ -9,7 +9,6 @@ from openvocab.cli import program
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.export import checking, files
 from openvocab.export.graphs import SegmentationGraph
-from openvocab.export.run import without
 from openvocab.testing import golden_image
 
 pytest.importorskip("onnxruntime")
@@ -50,14 +49,13 @@ def test_the_command_writes_onnx(tmp_path, capsys):
 ])  # fmt: skip
 def test_onnx_answers_as_the_model(make, name, counts):
     segmenter = make(name)
-    encoder = segmenter.model.text_encoder
-    shape = len(segmenter.model.vocabulary.templates), encoder.spec.embed_dim
-    graph = SegmentationGraph(without(segmenter.model, encoder), segmenter.cfg, "labels")
-    content = files.onnx_file(graph.traced(*shape), files.about_file(*graph.signatures(*shape)), files.DEFAULT_OPSET)
+    graph = SegmentationGraph(segmenter.model, segmenter.cfg, "labels")
+    content = files.onnx_file(graph.traced(), files.about_file(*graph.signatures()), files.DEFAULT_OPSET)
     run = checking.run_onnx(content)
     picture = golden_image(240, 320, 0).permute(1, 2, 0).contiguous()
     for count in counts:
-        embeddings = F.normalize(torch.randn(count, *shape, generator=torch.Generator().manual_seed(count)), dim=-1)
+        generator = torch.Generator().manual_seed(count)
+        embeddings = F.normalize(torch.randn(count, graph.prompts, graph.width, generator=generator), dim=-1)
         agreement = checking.compare(run, graph, [picture, embeddings], warm=False)
         print(name, count, "words", agreement)
         assert agreement.difference <= checking.TOLERANCE

@@ -13,7 +13,6 @@ from openvocab import Segmenter
 from openvocab.export import checking, files
 from openvocab.export.graphs import SegmentationGraph
 from openvocab.export.pillow import resize_as_pillow
-from openvocab.export.run import without
 from openvocab.inference.embeddings import embeddings_file
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -46,7 +45,6 @@ class Exported:
     def __init__(self, name, contents, program, run):
         self.segmenter = Segmenter.load(name, device="cpu")
         self.contents, self.program, self.runs = contents, program, {"torch": run}
-        self.shape = 1, self.segmenter.model.text_encoder.spec.embed_dim
         self.graph = SegmentationGraph(self.segmenter.model, self.segmenter.cfg, "labels")
 
     def embeddings(self, words):
@@ -70,7 +68,7 @@ def lseg(folder):
 def catseg():
     """As a program: a file of either kind takes long (test_export_full_size.py)."""
     segmenter = Segmenter.load(CATSEG, device="cpu")
-    program = SegmentationGraph(segmenter.model, segmenter.cfg, "labels").traced(1, 128)
+    program = SegmentationGraph(segmenter.model, segmenter.cfg, "labels").traced()
     module = program.module()
 
     def run(inputs):
@@ -126,7 +124,7 @@ def test_sizes_have_the_letters_of_the_description(lseg):
     model = onnx.load_from_string(lseg.contents["onnx"])
     shapes = {value.name: [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
               for value in (*model.graph.input, *model.graph.output)}  # fmt: skip
-    assert shapes == {"image": ["h", "w", 3], "embeddings": ["T", *lseg.shape], "labels": ["h", "w"],
+    assert shapes == {"image": ["h", "w", 3], "embeddings": ["T", 1, 128], "labels": ["h", "w"],
                       "scores": ["h", "w"]}  # fmt: skip
 
 
@@ -134,7 +132,7 @@ def test_files_hold_no_text_tower(lseg):
     """It would be three quarters of them."""
     model, table = lseg.segmenter.model, lseg.segmenter.model.text_encoder.token_embedding.weight
     assert table.shape in {p.shape for p in model.parameters()}
-    assert table.shape not in {p.shape for p in without(model, model.text_encoder).parameters()}
+    assert table.shape not in {p.shape for p in lseg.graph.parameters()}
     assert table.shape not in {value.shape for value in lseg.program.state_dict.values()}
     assert model.text_encoder.token_embedding.weight is table  # what it was taken from is as before
 
@@ -142,7 +140,7 @@ def test_files_hold_no_text_tower(lseg):
 @pytest.mark.parametrize("count", [150, 300])
 def test_many_words(lseg, count):
     picture = noise(40, 60, seed=count)
-    embeddings = F.normalize(torch.randn(count, *lseg.shape, generator=torch.Generator().manual_seed(count)), dim=-1)
+    embeddings = F.normalize(torch.randn(count, 1, 128, generator=torch.Generator().manual_seed(count)), dim=-1)
     agreement = checking.compare(lseg.runs["onnx"], lseg.graph, [torch.from_numpy(picture), embeddings])
     assert agreement.difference <= checking.TOLERANCE and agreement.same_labels > 0.999
 
@@ -186,7 +184,7 @@ def test_probabilities():
         embeddings = segmenter.model.text_features(Vocabulary.from_words(["cat", "sky"])).embeddings
         got, = graph(torch.from_numpy(picture), embeddings)
     np.testing.assert_allclose(got.numpy(), segmenter.probabilities(picture, ["cat", "sky"]), atol=1e-5)
-    assert got.shape == (2, 33, 47) and graph.signatures(1, 128)[1][0].name == "probabilities"
+    assert got.shape == (2, 33, 47) and graph.signatures()[1][0].name == "probabilities"
 
 
 @pytest.mark.parametrize(("opts", "message"), [
