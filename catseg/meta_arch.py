@@ -173,9 +173,8 @@ class CATSeg(OpenVocabularyModel):
         """
         features, count = self._encoded_together(images, short_side)
         if self.pruning:
-            each = [features.select(slice(index * count, (index + 1) * count)) for index in range(len(images))]
             texts = map(self.text_features, vocabularies)
-            return [self._pruned_maps(*pair, short_side) for pair in zip(each, texts, strict=True)]
+            return [self._pruned_maps(*pair, short_side) for pair in zip(_of_each(features, count), texts, strict=True)]
         results = {}
         for vocabulary in dict.fromkeys(vocabularies):
             members = [index for index, own in enumerate(vocabularies) if own == vocabulary]
@@ -191,8 +190,7 @@ class CATSeg(OpenVocabularyModel):
 
     def see_together(self, images: Sequence[Tensor]) -> list[ClipFeatures]:
         """Runs CLIP's image tower once; see `OpenVocabularyModel.see_together`."""
-        features, count = self._encoded_together(images)
-        return [features.select(slice(index * count, (index + 1) * count)) for index in range(len(images))]
+        return _of_each(*self._encoded_together(images))
 
     def seen_maps(self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures,
                   short_side: int | None = None) -> Tensor:
@@ -318,6 +316,11 @@ class CATSeg(OpenVocabularyModel):
 
     def _normalized(self, image: Tensor) -> Tensor:
         return self.clip.visual.normalize(image.to(self.device))
+
+
+def _of_each(features: ClipFeatures, count: int) -> list[ClipFeatures]:
+    """Takes the features of images that have `count` views each apart."""
+    return [features.select(slice(first, first + count)) for first in range(0, len(features.dense), count)]
 
 
 def _check_sizes(augmentation: AugmentedViews, window: SlidingWindow | None) -> None:

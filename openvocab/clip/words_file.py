@@ -16,11 +16,10 @@ from torch import Tensor
 
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.versions import digest_of_parameters
-from openvocab.vocab.embedded import METADATA_KEY, EmbeddedWords, read_header
+from openvocab.vocab.embedded import MARK, METADATA_KEY, EmbeddedWords, read_header
 from openvocab.vocab.vocabulary import Vocabulary
 
 TENSOR = "embeddings"
-MARK = "openvocab-seg: word embeddings"  # as openvocab.inference.marks knows it
 
 
 def write_embeddings(vocabulary: Vocabulary, templates: Sequence[str], encoder: TextEncoder) -> bytes:

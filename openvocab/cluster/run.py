@@ -17,6 +17,7 @@ from openvocab.cluster.session import last_line, ray_session
 from openvocab.cluster.sources import Pictures
 from openvocab.cluster.worker import PATHS, Report, Worker, trial
 from openvocab.console import OutputClosedError, report, say, shown
+from openvocab.inference.pace import duration
 
 if TYPE_CHECKING:
     import ray.data
@@ -79,7 +80,7 @@ class _Progress:
             self.said = now
             rate = self.new / (now - self.clock)
             left = self.asked - self.done - self.failed
-            say(f"[{self.done + self.failed}/{self.asked}] {rate:.2g} pictures/s, about {_duration(left / rate)} left")
+            say(f"[{self.done + self.failed}/{self.asked}] {rate:.2g} pictures/s, about {duration(left / rate)} left")
 
 
 def segment(question: Question, pictures: Pictures, folder: Path, wish: Wish, model_size: int) -> int:
@@ -193,9 +194,3 @@ def _reports(dataset: "ray.data.Dataset") -> Iterator[Report]:
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in batch.to_pylist():
             yield Report(**row)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

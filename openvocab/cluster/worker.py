@@ -18,6 +18,7 @@ from openvocab.cluster.rows import error_row, name_of, parquet_of, row_of
 from openvocab.cluster.sources import Reader
 from openvocab.console import counted, message_of, shown
 from openvocab.files import write_atomically
+from openvocab.inference.batch import line_of
 from openvocab.vocab.background import combine
 
 if TYPE_CHECKING:
@@ -176,10 +177,7 @@ class Worker:
             result = self._segmenter(pixels.result(), asked.vocabulary, asked.background, asked.threshold)
             rows.append(row_of(path, result))
         except Exception as error:
-            text = message_of(error)
-            if not isinstance(error, ValueError | OSError):  # its message alone may say little
-                text = f"{type(error).__name__}: {text}" if text != type(error).__name__ else text
-            line = text if shown(path) in text else f"{shown(path)}: {text}"
+            line = line_of(shown(path), error)
             failed.append(line)
             if _is_the_pictures(error):
                 rows.append(error_row(path, line, self._segmenter, asked))

@@ -132,7 +132,17 @@ def _report(written: Written) -> None:
         isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None)
     if not expected:
         logger.error("%s: not foreseen, please report this:", picture, exc_info=error)
+    report(line_of(picture, error))
+
+
+def line_of(picture: str, error: Exception) -> str:
+    """Gives one line that names the picture, whether or not the error does.
+
+    Args:
+        picture: its path, as it is shown.
+        error: of reading, answering or writing it.
+    """
     text = message_of(error)
-    if not isinstance(error, ValueError | OSError):
+    if not isinstance(error, ValueError | OSError):  # its message alone may say little
         text = f"{type(error).__name__}: {text}" if text != type(error).__name__ else text
-    report(text if picture in text else f"{picture}: {text}")
+    return text if picture in text else f"{picture}: {text}"

@@ -82,7 +82,8 @@ def find_inputs(inputs: Sequence[str | os.PathLike], recursive: bool = False) ->
     found, seen = Inputs(), set()
     for entry in inputs:
         path = Path(entry)
-        if os.path.isdir(path):
+        is_folder = os.path.isdir(path)
+        if is_folder:
             files = _files_below(path, found) if recursive else _files_in(sorted(path.iterdir()), found)
             paths, what = files, f"no pictures in the folder {path}"
         elif not os.path.lexists(path) and glob.has_magic(str(entry)):
@@ -95,7 +96,7 @@ def find_inputs(inputs: Sequence[str | os.PathLike], recursive: bool = False) ->
         for each in matched:
             if each not in seen:
                 seen.add(each)
-                found.roots.add(path if os.path.isdir(path) else each.parent)
+                found.roots.add(path if is_folder else each.parent)
                 _sort(each, found)
     return found
 

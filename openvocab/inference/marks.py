@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from openvocab.console import counted
 from openvocab.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE
+from openvocab.vocab.embedded import MARK
 
 SEGMENTATION = "segmentation"
 PREDICTION = "prediction"
@@ -30,7 +31,7 @@ TEXTS = {
     TABLE: "<!-- openvocab-seg: table -->",
     RUN: "openvocab-seg: run that is not done",
     EXPORT: "openvocab-seg: exported model",
-    EMBEDDINGS: "openvocab-seg: word embeddings",
+    EMBEDDINGS: MARK,
     WEIGHTS: "see THIRD_PARTY.md of openvocab-seg.",  # the end of a notice that all shipped weights hold
 }
 """Kind -> the text that stands in a file of this kind."""

@@ -41,7 +41,7 @@ class Pace:
             return None
         needed, free = self.bytes / self.done * (self.count - self.done), shutil.disk_usage(self.folder).free
         line = (f"estimate    {self._seconds():.1f} s and {_size(self.bytes / self.done)} each: {self.count} pictures "
-                f"take about {_time(self._seconds() * self.count)} and {_size(needed + self.bytes)}")
+                f"take about {duration(self._seconds() * self.count)} and {_size(needed + self.bytes)}")
         short = f"output: about {_size(needed)} more are needed in {self.folder}, {_size(free)} are free"
         return line, short if needed > free else ""
 
@@ -49,13 +49,18 @@ class Pace:
         """Says how long it will still take, once that can be told; "" before, and of few pictures."""
         if self.done < FIRST or self.count < _LEAST or self.done >= self.count:
             return ""
-        return f", {_time(self._seconds() * (self.count - self.done))} left"
+        return f", {duration(self._seconds() * (self.count - self.done))} left"
 
     def _seconds(self) -> float:
         return (time.monotonic() - self._start) / self.done
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Says how long something takes, as coarsely as one wants to know it.
+
+    Args:
+        seconds: of it.
+    """
     if seconds < 100:
         return f"{max(1, math.ceil(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

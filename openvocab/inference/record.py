@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import openvocab
+from openvocab.checkpoint.notes import sha256_of
 from openvocab.files import write_atomically
 from openvocab.inference import marks
 from openvocab.preflight import version_of
@@ -36,12 +37,10 @@ def question_of(segmenter: "Segmenter", words: "Sequence[Vocabulary | tuple]", *
         Names and plain values.
     """
     weights = Path(segmenter.weights)
-    with open(weights, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     asked = {
         "version": [openvocab.__version__, version_of("torch"), version_of("pillow")],
         "model": [segmenter.name, segmenter.notice],
-        "weights": [str(weights), digest],
+        "weights": [str(weights), sha256_of(weights)],
         "config": hashlib.sha256(segmenter.cfg.dump().encode()).hexdigest(),
         "device": [str(segmenter.device), segmenter.dtype],
         "words": [[part.entries, part.names, part.synonyms] if part else [] for part in words],

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+MARK = "openvocab-seg: word embeddings"  # who wrote it
 METADATA_KEY = "openvocab"  # one key, since the library writes several in no order
 _MAX_HEADER = 100_000_000  # bytes, as the library has it
 
