@@ -7,10 +7,8 @@ import itertools
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -115,18 +113,6 @@ def golden_state(path: Path, fixed: Mapping[str, Tensor] | None = None) -> dict[
         else:
             state[name] = golden_tensor(name, shape)
     return state
-
-
-@contextmanager
-def uninitialized() -> Iterator[None]:
-    """Inside, new modules leave their weights as the memory was: for those that a file brings, all of them."""
-    names = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
-    places = [(torch.nn.init, name) for name in names]
-    places += [(Tensor, name) for name in ("uniform_", "normal_", "erfinv_")]  # which timm calls itself
-    with ExitStack() as patches:
-        for place, name in places:
-            patches.enter_context(patch.object(place, name, lambda tensor, *_, **__: tensor))
-        yield
 
 
 def golden_image(height: int, width: int, seed: int = 0) -> Tensor:

@@ -38,7 +38,8 @@ for name, value in (("MALLOC_MMAP_MAX_", "0"), ("MALLOC_TRIM_THRESHOLD_", str(2 
     os.environ.setdefault(name, value)
 
 # Folders whose tests take longest. They start first, or one worker would end with a long file while others wait.
-LONGEST_FIRST = ("golden", "e2e", "web", "export", "catseg", "tests", "engine", "kernels")  # "tests" are those in no folder
+# "tests" are those in no folder.
+LONGEST_FIRST = ("golden", "e2e", "web", "export", "catseg", "tests", "engine", "kernels")
 
 # Folders whose tests share a worker: one forks processes of a server (`processes`), which takes eight seconds to come
 # up, one imports Gradio, which takes five, one exports a model, which takes ten.

@@ -11,9 +11,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 
 import catseg.losses
 import lseg.losses
+from openvocab.checkpoint.load import Unfilled
 from openvocab.engine.optimizer import build_optimizer
 from openvocab.engine.setup import build_cfg, build_model
-from openvocab.testing import TINY_CATSEG, TINY_LSEG, numbered_words, uninitialized
+from openvocab.testing import TINY_CATSEG, TINY_LSEG, numbered_words
 from openvocab.vocab.vocabulary import Vocabulary
 
 WINDOWS = "TEST: {SLIDING_WINDOW: {ENABLED: True, SIZE: 48, KERNEL: 32, STRIDE: 16}}\n"
@@ -32,7 +33,7 @@ def build(case, folder, *overrides):
     path = folder / "tiny.yaml"
     path.write_text(text)
     cfg = build_cfg(path, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read", *own, *overrides])
-    with uninitialized():
+    with Unfilled():
         return cfg, shortened(build_model(cfg))
 
 

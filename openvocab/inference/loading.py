@@ -12,7 +12,7 @@ from torch import nn
 from openvocab.assets import weights_path
 from openvocab.checkpoint import zoo
 from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, choose
-from openvocab.checkpoint.load import load_weights
+from openvocab.checkpoint.load import Unfilled, load_weights
 from openvocab.clip.weights import refuse_text
 from openvocab.devices import check_device
 from openvocab.engine.setup import build_cfg, build_model
@@ -73,7 +73,8 @@ def load(name_or_config: str | os.PathLike | None, weights: str | os.PathLike | 
     refuse_text(file)
     cfg.MODEL.DEVICE = str(chosen)
     cfg.MODEL.WEIGHTS = str(file)  # it holds the whole model, so nothing is fetched for its parts
-    model = build_model(cfg)
+    with Unfilled():
+        model = build_model(cfg)
     trained = load_weights(model, str(file))
     if trained and trained.templates and "MODEL.VOCABULARY.TEMPLATES" not in overrides[::2]:
         cfg.MODEL.VOCABULARY.TEMPLATES = trained.templates

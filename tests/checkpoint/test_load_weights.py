@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from openvocab.checkpoint.complete import require_complete
-from openvocab.checkpoint.load import load_weights
+from openvocab.checkpoint.load import Unfilled, load_weights
 from openvocab.checkpoint.rename import rename_state
 from openvocab.clip.weights import pack_token_table
+from openvocab.engine.setup import build_cfg, build_model
 
 
 class Model(nn.Module):
@@ -254,3 +255,13 @@ def test_a_flipped_byte_is_seen(save):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"weights\.pth is damaged: the checksum of .* is wrong"):
         load_weights(Model(), path)
+
+
+def test_a_model_that_is_loaded_next_draws_no_random_numbers():
+    cfg = build_cfg("emojiscapes/lseg", ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "loaded next"])
+    torch.manual_seed(3)
+    expected = torch.rand(())
+    torch.manual_seed(3)
+    with Unfilled():
+        build_model(cfg)
+    assert torch.rand(()) == expected

@@ -10,10 +10,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import DefaultPredictor, DefaultTrainer
 
 import openvocab.checkpoint
-from openvocab.checkpoint.load import load_weights
+from openvocab.checkpoint.load import Unfilled, load_weights
 from openvocab.clip.weights import pack_token_table
 from openvocab.engine.setup import build_cfg, build_model
-from openvocab.testing import TINY_CATSEG, TINY_LSEG, uninitialized
+from openvocab.testing import TINY_CATSEG, TINY_LSEG
 
 SMALL_CLIP = {
     "embed_dim": 16,
@@ -81,7 +81,7 @@ def by_predictor(model, path, cfg):
     cfg = cfg.clone()
     cfg.MODEL.WEIGHTS = str(path)
     cfg.DATASETS.TEST = ()
-    with uninitialized():
+    with Unfilled():
         return DefaultPredictor(cfg).model
 
 

@@ -11,7 +11,7 @@ from openvocab import Segmenter
 from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, STAND_IN, choose
 from openvocab.checkpoint.hub_errors import DownloadError
 from openvocab.cli.segment_options import build_parser, source_of
-from openvocab.testing import golden_state, uninitialized
+from openvocab.testing import golden_state
 
 WORDS = ("--vocabulary", "car, sky")
 SAYS = "emojiscapes_catseg stands in for catseg_b: it knows drawn scenes only, its masks of a photograph mean nothing"
@@ -104,8 +104,7 @@ def test_released_weights_answer_where_they_are(nothing_on_disk, demo, folder, t
     nothing_on_disk.mkdir()
     state = golden_state(repository / "tests" / "golden" / "catseg_vitb_state_dict.json")
     torch.save({"model": state}, nothing_on_disk / "model_base.pth")
-    with uninitialized():
-        assert run(demo, "--input", folder, "--output", tmp_path / "out") == 0
+    assert run(demo, "--input", folder, "--output", tmp_path / "out") == 0
     said = capsys.readouterr()
     assert "model       catseg_b (CATSeg)" in said.out and "stands in" not in said.err
     assert json.loads((tmp_path / "out" / "b.json").read_text())["model"] == "catseg_b"

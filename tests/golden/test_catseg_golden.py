@@ -9,6 +9,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from catseg.checkpoint import RULES
+from openvocab.checkpoint.load import Unfilled
 from openvocab.checkpoint.rename import rename_state
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.testing import (
@@ -21,7 +22,6 @@ from openvocab.testing import (
     golden_state,
     large_vocabulary,
     relative_error,
-    uninitialized,
 )
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.windows import resize
@@ -44,7 +44,7 @@ slow_for_large = pytest.mark.parametrize(
 def model(name, device, scratch):
     """The model with golden weights: B saved as a released file and loaded by Detectron2, L takes the tensors over."""
     path, state = scratch / f"{name}.pth", golden_state(FOLDER / f"catseg_{name}_state_dict.json")
-    with uninitialized():
+    with Unfilled():
         model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]))
     if name == "vitb":
         torch.save({"model": state}, path)

@@ -13,7 +13,7 @@ from kinks import Kinks
 from lseg.checkpoint import is_superfluous
 from lseg.losses import segmentation_loss
 from lseg.spatial_regularization import SpatialRegularization
-from openvocab.checkpoint.load import load_weights
+from openvocab.checkpoint.load import Unfilled, load_weights
 from openvocab.clip.weights import read_state
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.testing import (
@@ -25,7 +25,6 @@ from openvocab.testing import (
     golden_state,
     golden_tensor,
     relative_error,
-    uninitialized,
 )
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -52,7 +51,7 @@ def model(request, device, scratch):
     by_detectron2 = name == "vitb32"
     released = {"state_dict": {f"net.{key}": value for key, value in state.items()}, "epoch": 3}
     torch.save({"model": state} if by_detectron2 else released, path)
-    with uninitialized():
+    with Unfilled():
         model = build_model(build_cfg(CONFIGS[name], ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(path)]))
     if by_detectron2:
         DetectionCheckpointer(model).load(str(path))
