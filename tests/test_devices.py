@@ -109,7 +109,7 @@ def test_other_names(wanted):
     ("cuda", (6, 1), (), True, torch.float16, ""),
 ])  # fmt: skip
 def test_precision_of_a_training(cpu, card, caplog, device, capability, capabilities, force, expected, said):
-    from openvocab.engine.trainer import training_precision
+    from openvocab.engine.step import training_precision
 
     cpu(*capabilities)
     if capability:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-import time
 import weakref
 from collections import OrderedDict
 from pathlib import Path
@@ -16,10 +15,8 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 
 from openvocab.data.loader import build_train_loader, dataset_dicts
-from openvocab.devices import FORCE, native, usable_precision
 from openvocab.engine.checkpointing import AtomicCheckpointer, CheckpointHook, load_weights_for_cfg
 from openvocab.engine.errors import own_errors_in_one_line
 from openvocab.engine.metrics_file import prepare_metrics
@@ -27,6 +24,7 @@ from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.resuming import Plan, plan_resumption, run_record
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
+from openvocab.engine.step import AutocastTrainer, training_precision
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.run import evaluate
 from openvocab.evaluation.words import train_with_words_of, training_words
@@ -35,56 +33,6 @@ from openvocab.vocab.trained import KEY as WORDS
 from openvocab.vocab.trained import TrainedWords
 
 logger = logging.getLogger(__name__)
-
-
-class AutocastTrainer(SimpleTrainer):
-    """One step in mixed precision: in float16 with a gradient scaler.
-
-    Detectron2's `AMPTrainer` insists on CUDA.
-    """
-
-    def __init__(self, model: nn.Module, data_loader: DataLoader | None, optimizer: torch.optim.Optimizer,
-                 precision: torch.dtype) -> None:
-        """As `SimpleTrainer`.
-
-        Args:
-            model: possibly wrapped for distributed training.
-            data_loader: endless.
-            optimizer: clips in its `step`, so that it sees unscaled gradients.
-            precision: of autocast, bfloat16 or float16.
-        """
-        super().__init__(model, data_loader, optimizer)
-        self.device_type = next(model.parameters()).device.type
-        self.precision = precision
-        self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=self.precision == torch.float16)
-
-    def run_step(self) -> None:
-        """Runs one step."""
-        start = time.perf_counter()
-        data = next(self._data_loader_iter)
-        data_time = time.perf_counter() - start
-        with torch.autocast(self.device_type, dtype=self.precision):
-            losses = self.model(data)
-        self.optimizer.zero_grad()
-        self.grad_scaler.scale(sum(losses.values())).backward()
-        self.after_backward()
-        self._write_metrics(losses, data_time)
-        self.grad_scaler.step(self.optimizer)
-        self.grad_scaler.update()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Adds the scaler's state."""
-        return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the scaler's state too.
-
-        Args:
-            state_dict: of this class; a run cannot change its precision when it resumes.
-        """
-        super().load_state_dict(state_dict)
-        if state_dict.get("grad_scaler"):
-            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
 class EvaluationHook(hooks.EvalHook):
@@ -305,23 +253,6 @@ class Trainer(DefaultTrainer):
         cfg.MODEL.WEIGHTS = f"training in {self.cfg.OUTPUT_DIR}, after {done} iterations"
         self._last_eval_results = self.test(cfg, self.model) if cfg.DATASETS.TEST else OrderedDict()
         return self._last_eval_results
-
-
-def training_precision(cfg: CfgNode) -> torch.dtype:
-    """Chooses what autocast computes in: bfloat16 where the device has it, else float16 on a GPU, else float32.
-
-    Args:
-        cfg: MODEL.DEVICE; SOLVER.AMP.ENABLED False always gives float32; SOLVER.AMP.FORCE takes bfloat16 or, on a GPU
-            without it, float16 although the device can only emulate them.
-
-    Returns:
-        The precision; a warning says where it is not the one that AMP stands for.
-    """
-    if not cfg.SOLVER.AMP.ENABLED:
-        return torch.float32
-    device = cfg.MODEL.DEVICE
-    lowered = "float16" if device.startswith("cuda") and not native(torch.bfloat16, device) else "bfloat16"
-    return usable_precision(lowered + FORCE * cfg.SOLVER.AMP.FORCE, device, "SOLVER.AMP", "SOLVER.AMP.FORCE True")
 
 
 def wrap_for_distributed(model: nn.Module) -> nn.Module:

@@ -1,0 +1,79 @@
+"""One step of training, and the precision it computes in."""
+
+import time
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import SimpleTrainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from openvocab.devices import FORCE, native, usable_precision
+
+
+class AutocastTrainer(SimpleTrainer):
+    """One step in mixed precision: in float16 with a gradient scaler.
+
+    Detectron2's `AMPTrainer` insists on CUDA.
+    """
+
+    def __init__(self, model: nn.Module, data_loader: DataLoader | None, optimizer: torch.optim.Optimizer,
+                 precision: torch.dtype) -> None:
+        """As `SimpleTrainer`.
+
+        Args:
+            model: possibly wrapped for distributed training.
+            data_loader: endless.
+            optimizer: clips in its `step`, so that it sees unscaled gradients.
+            precision: of autocast, bfloat16 or float16.
+        """
+        super().__init__(model, data_loader, optimizer)
+        self.device_type = next(model.parameters()).device.type
+        self.precision = precision
+        self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=self.precision == torch.float16)
+
+    def run_step(self) -> None:
+        """Runs one step."""
+        start = time.perf_counter()
+        data = next(self._data_loader_iter)
+        data_time = time.perf_counter() - start
+        with torch.autocast(self.device_type, dtype=self.precision):
+            losses = self.model(data)
+        self.optimizer.zero_grad()
+        self.grad_scaler.scale(sum(losses.values())).backward()
+        self.after_backward()
+        self._write_metrics(losses, data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adds the scaler's state."""
+        return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the scaler's state too.
+
+        Args:
+            state_dict: of this class; a run cannot change its precision when it resumes.
+        """
+        super().load_state_dict(state_dict)
+        if state_dict.get("grad_scaler"):
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def training_precision(cfg: CfgNode) -> torch.dtype:
+    """Chooses what autocast computes in: bfloat16 where the device has it, else float16 on a GPU, else float32.
+
+    Args:
+        cfg: MODEL.DEVICE; SOLVER.AMP.ENABLED False always gives float32; SOLVER.AMP.FORCE takes bfloat16 or, on a GPU
+            without it, float16 although the device can only emulate them.
+
+    Returns:
+        The precision; a warning says where it is not the one that AMP stands for.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return torch.float32
+    device = cfg.MODEL.DEVICE
+    lowered = "float16" if device.startswith("cuda") and not native(torch.bfloat16, device) else "bfloat16"
+    return usable_precision(lowered + FORCE * cfg.SOLVER.AMP.FORCE, device, "SOLVER.AMP", "SOLVER.AMP.FORCE True")
