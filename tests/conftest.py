@@ -1,5 +1,6 @@
 """What holds for every test: one thread, and no way out to a network."""
 
+import copy
 import ctypes
 import errno
 import gc
@@ -188,6 +189,23 @@ def quick_interpreter() -> bool:
     from openvocab.kernels.dispatch import TRITON_INSTALLED
 
     return TRITON_INSTALLED and remember()
+
+
+@pytest.fixture(scope="module")
+def copies():
+    """Builds models of random weights, from one seed, and keeps them for copies: building takes ten times as long."""
+    torch, kept = pytest.importorskip("torch"), {}
+
+    def build(make, *key):
+        """Calls `make(*key)`, or copies what it gave before; the random state is the one that building leaves."""
+        if (make, key) not in kept:
+            torch.manual_seed(0)
+            kept[make, key] = make(*key), torch.get_rng_state()
+        model, state = kept[make, key]
+        torch.set_rng_state(state)
+        return copy.deepcopy(model)
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Test-time augmentation: the plain mean over views, by hand."""
 
 import weakref
+import zlib
 
 import numpy as np
 import pytest
@@ -16,12 +17,16 @@ from openvocab.testing import TINY_CATSEG, TINY_LSEG
 WORDS = ["cat", "sofa", "sky"]
 
 
+def tiny_model(path, *overrides):
+    return build_model(build_cfg(path, ["MODEL.DEVICE", "cpu", *overrides])).eval()
+
+
 @pytest.fixture
-def build(tmp_path):
+def build(copies, tmp_path_factory):
     def build_tiny(text, *overrides):
-        torch.manual_seed(0)
-        (tmp_path / "tiny.yaml").write_text(text)
-        return build_model(build_cfg(tmp_path / "tiny.yaml", ["MODEL.DEVICE", "cpu", *overrides])).eval()
+        path = tmp_path_factory.getbasetemp() / f"tiny_{zlib.crc32(text.encode())}.yaml"
+        path.write_text(text)
+        return copies(tiny_model, path, *overrides)
 
     return build_tiny
 

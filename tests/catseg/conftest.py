@@ -1,7 +1,6 @@
 """A CAT-Seg small enough to run many times: 8 x 8 tokens, 32 hidden channels, random weights."""
 
 import pytest
-import torch
 
 from openvocab.engine.setup import build_cfg, build_model
 
@@ -31,13 +30,15 @@ def tiny_cfg(overrides):
     return cfg
 
 
+def tiny_model(*pairs):
+    return build_model(tiny_cfg(dict(pairs))).eval()
+
+
 @pytest.fixture
-def tiny():
+def tiny(copies):
     """Builds the tiny model in evaluation mode; keyword keys are config keys with "__" for "."."""
 
     def build(**overrides):
-        torch.manual_seed(0)
-        cfg = tiny_cfg({key.replace("__", "."): value for key, value in overrides.items()})
-        return build_model(cfg).eval()
+        return copies(tiny_model, *((key.replace("__", "."), str(value)) for key, value in overrides.items()))
 
     return build

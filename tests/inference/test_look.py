@@ -1,5 +1,7 @@
 """Look once, ask often: the same digits as whole calls, for both methods; what no longer counts is refused."""
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -15,12 +17,19 @@ WORDS = ["cat", "sofa|couch", "wall", "sky", "dog"]
 WINDOWS = "TEST: {SLIDING_WINDOW: {ENABLED: True, SIZE: 48, KERNEL: 32, STRIDE: 16}}\n"
 
 
-def build(text, folder, *overrides):
-    path = folder / "tiny.yaml"
-    path.write_text(text)
-    torch.manual_seed(0)
+def tiny_segmenter(path, *overrides):
     cfg = build_cfg(path, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read", "INPUT.MIN_SIZE_TEST", "64", *overrides])
     return Segmenter(build_model(cfg), cfg, name="tiny")
+
+
+@pytest.fixture
+def build(copies, tmp_path_factory):
+    def build_tiny(text, *overrides):
+        path = tmp_path_factory.getbasetemp() / f"tiny_{zlib.crc32(text.encode())}.yaml"
+        path.write_text(text)
+        return copies(tiny_segmenter, path, *overrides)
+
+    return build_tiny
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +38,10 @@ def image():
 
 
 @pytest.fixture(params=["catseg", "catseg with windows", "catseg, pruned", "lseg", "lseg, reference"])
-def segmenter(request, tmp_path):
+def segmenter(request, build):
     kind, _, how = request.param.partition(", ")
     extra = {"pruned": ["MODEL.CATSEG.PRUNING.PER_TOKEN", "2"], "reference": ["MODEL.FAST", "False"]}.get(how, [])
-    return build({"catseg": TINY_CATSEG, "lseg": TINY_LSEG}.get(kind, TINY_CATSEG + WINDOWS), tmp_path, *extra)
+    return build({"catseg": TINY_CATSEG, "lseg": TINY_LSEG}.get(kind, TINY_CATSEG + WINDOWS), *extra)
 
 
 def test_asking_is_the_whole_call_to_the_last_digit(segmenter, image):
@@ -44,8 +53,8 @@ def test_asking_is_the_whole_call_to_the_last_digit(segmenter, image):
         assert np.array_equal(segmenter.probabilities(image, words), seen.probabilities(words))
 
 
-def test_one_view_is_the_model_without_windows(tmp_path, image):
-    whole, off = (build(TINY_CATSEG + WINDOWS, tmp_path, *extra) for extra in
+def test_one_view_is_the_model_without_windows(build, image):
+    whole, off = (build(TINY_CATSEG + WINDOWS, *extra) for extra in
                   ((), ("TEST.SLIDING_WINDOW.ENABLED", "False")))  # fmt: skip
     once = one_view(whole)
     assert (views_of(whole), views_of(once), views_of(off)) == (5, 1, 1) and one_view(off) is off
@@ -54,7 +63,7 @@ def test_one_view_is_the_model_without_windows(tmp_path, image):
         assert np.array_equal(answers[1].scores, answers[2].scores)
         assert not np.array_equal(answers[0].scores, answers[1].scores), "the model with windows keeps them"
     assert next(once.model.parameters()) is next(whole.model.parameters())
-    pruned = build(TINY_CATSEG + WINDOWS, tmp_path, "MODEL.CATSEG.PRUNING.PER_PIXEL", "1")
+    pruned = build(TINY_CATSEG + WINDOWS, "MODEL.CATSEG.PRUNING.PER_PIXEL", "1")
     with pytest.raises(ValueError, match="PER_PIXEL: got 1, expected 0 where there are no windows"):
         one_view(pruned)
 
@@ -78,8 +87,8 @@ def test_heatmaps_are_the_cosine_before_and_the_probability_after(segmenter, ima
     assert np.allclose(added.probability, seen.probabilities(["tree", *WORDS])[0], atol=1e-6)
 
 
-def test_words_of_one_class_are_weighed_one_by_one_under_their_own_rule(tmp_path, image):
-    segmenter = build(TINY_LSEG, tmp_path)
+def test_words_of_one_class_are_weighed_one_by_one_under_their_own_rule(build, image):
+    segmenter = build(TINY_LSEG)
     entries = (("cat", "kitten"), ("sky",), ("cloud",))
     many = Vocabulary(entries=entries, names=("cat", "sky"), channel_to_class=(0, 1, 1),
                       synonyms="first")  # fmt: skip
@@ -89,8 +98,8 @@ def test_words_of_one_class_are_weighed_one_by_one_under_their_own_rule(tmp_path
     assert np.allclose(added, segmenter.probabilities(image, [*alone, "dog"])[3], atol=1e-6)
 
 
-def test_lsegs_cosine_is_that_of_its_embeddings(tmp_path, image):
-    segmenter = build(TINY_LSEG, tmp_path)
+def test_lsegs_cosine_is_that_of_its_embeddings(build, image):
+    segmenter = build(TINY_LSEG)
     pixels, words = segmenter.pixel_embeddings(image), segmenter.text_embeddings(["cat"])
     maps = torch.from_numpy(np.einsum("chw,tc->thw", pixels, words))
     doubled = torch.nn.functional.interpolate(maps[None], scale_factor=2, mode="bilinear", align_corners=True)
@@ -98,8 +107,8 @@ def test_lsegs_cosine_is_that_of_its_embeddings(tmp_path, image):
     assert np.allclose(segmenter.heatmap(image, "cat").cosine, want, atol=1e-5)
 
 
-def test_catsegs_cosine_is_its_cost_volume(tmp_path, image):
-    segmenter = build(TINY_CATSEG, tmp_path)
+def test_catsegs_cosine_is_its_cost_volume(build, image):
+    segmenter = build(TINY_CATSEG)
     model = segmenter.model
     with torch.inference_mode():
         dense = segmenter.look(image).seen_by(segmenter).dense
@@ -119,9 +128,9 @@ def test_it_says_what_it_holds_and_gives_it_back(segmenter, image):
         seen(WORDS)
 
 
-def test_it_counts_for_its_own_weights_only(segmenter, image, tmp_path):
+def test_it_counts_for_its_own_weights_only(segmenter, image, build):
     seen = segmenter.look(image)
-    other = build(TINY_LSEG, tmp_path)
+    other = build(TINY_LSEG)
     with pytest.raises(ValueError, match="tiny has looked, expected tiny, or another call of look"):
         other(seen, WORDS)
     with torch.no_grad():
@@ -136,9 +145,9 @@ def test_it_counts_for_its_own_weights_only(segmenter, image, tmp_path):
     (TINY_CATSEG, ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "[32]"], "got TEST.AUG"),
     (TINY_LSEG, ["TEST.MULTI_SCALE.ENABLED", "True"], "got TEST.MULTI_SCALE"),
 ])  # fmt: skip
-def test_evaluations_that_see_several_sizes_are_refused(text, extra, message, image, tmp_path):
+def test_evaluations_that_see_several_sizes_are_refused(text, extra, message, image, build):
     with pytest.raises(ValueError, match=f"look: {message}"):
-        build(text, tmp_path, *extra).look(image)
+        build(text, *extra).look(image)
 
 
 def test_models_of_others_are_refused(image):
@@ -149,8 +158,8 @@ def test_models_of_others_are_refused(image):
         Segmenter(Theirs(), None, name="theirs").look(image)
 
 
-def test_a_batch_is_seen_or_not(tmp_path, image):
-    segmenter = build(TINY_LSEG, tmp_path)
+def test_a_batch_is_seen_or_not(build, image):
+    segmenter = build(TINY_LSEG)
     inputs = [{"seen": None, "height": 5, "width": 5, "vocabulary": ["cat"]},
               {"image": torch.zeros(3, 32, 32), "vocabulary": ["cat"]}]  # fmt: skip
     with pytest.raises(ValueError, match="seen: got 1 in a batch of 2"):
