@@ -149,7 +149,7 @@ def evaluate_dataset(
             if files is not None and comm.is_main_process():
                 files.write_json()
     except (KeyboardInterrupt, Stopped) as end:
-        raise type(end)(f"{end or 'interrupted'}: {path} holds the counts of {saved} of {len(samples)} samples, "
+        raise type(end)(f"{str(end) or 'interrupted'}: {path} holds the counts of {saved} of {len(samples)} samples, "
                         "--resume goes on from there") from None  # fmt: skip
     return None if counts is None else evaluator.result(counts)
 

@@ -113,7 +113,8 @@ def test_a_cut_checkpoint_is_passed_by(toys, tmp_path, caplog):
     final.write_bytes(final.read_bytes()[:-1000])
     (tmp_path / "model_0000007.pth").write_bytes(b"")
     resumed = train(cfg, resume=True)
-    assert resumed.start_iter == 4 and "model_final.pth is cut or damaged: going on with model_0000003.pth" in caplog.text
+    assert resumed.start_iter == 4
+    assert "model_final.pth is cut or damaged: going on with model_0000003.pth" in caplog.text
     assert all(torch.equal(value, resumed.model.state_dict()[name]) for name, value in
                unbroken.model.state_dict().items())  # fmt: skip
 
