@@ -8,12 +8,14 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -31,6 +33,7 @@ from openvocab.engine.step import AutocastTrainer, training_precision
 from openvocab.engine.stopping import Stopped, StopRequest
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.run import evaluate
+from openvocab.evaluation.sheet import write_sheet
 from openvocab.evaluation.words import train_with_words_of, training_words
 from openvocab.model import VocabularyOptions
 from openvocab.vocab.trained import KEY as WORDS
@@ -272,7 +275,15 @@ class Trainer(DefaultTrainer):
         self._last_eval_results = OrderedDict()
         if cfg.DATASETS.TEST:
             self._last_eval_results = self.test(cfg, self.model, resume=resume, stop=self._stop)
+            self._draw_sheet(cfg, done)
         return self._last_eval_results
+
+    def _draw_sheet(self, cfg: CfgNode, done: int) -> None:
+        if comm.is_main_process():
+            with preserved_rng():
+                path = write_sheet(cfg, self.checkpointer.model, done)
+            if path:
+                self.storage.put_image("sheet", np.asarray(Image.open(path)).transpose(2, 0, 1))
 
     def _keep_best(self, score: float) -> None:
         if score > self._best:
