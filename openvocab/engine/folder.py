@@ -76,6 +76,25 @@ def newest_checkpoint(output_dir: str) -> Path | None:
     return path
 
 
+def trained_model(output_dir: str) -> tuple[Path, Path]:
+    """Finds what a training has made.
+
+    Args:
+        output_dir: of the training.
+
+    Returns:
+        Its config, and its newest checkpoint.
+
+    Raises:
+        ValueError: no training has left both there.
+    """
+    config, last = Path(output_dir) / "config.yaml", newest_checkpoint(output_dir)
+    if last is None or not config.is_file():
+        missing = "last_checkpoint" if last is None else config.name
+        raise ValueError(f"model: {output_dir} is a folder without {missing}, expected the OUTPUT_DIR of a training")
+    return config, last
+
+
 def checkpoints_in(folder: Path) -> list[Path]:
     """Lists the checkpoints that --resume can go on with, the one of most iterations first.
 
