@@ -47,6 +47,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.TEST.SLIDING_WINDOW.SIZE = 640  # pixels; the square that the windows are cut from
     cfg.TEST.SLIDING_WINDOW.KERNEL = 384  # pixels; side of a window, and of the global view
     cfg.TEST.SLIDING_WINDOW.STRIDE = 256  # pixels
+    cfg.TEST.SHEET_IMAGES = 4  # pictures on the sheet that every evaluation of a training draws; 0 = no sheet
     cfg.TEST.PREDICTIONS = False  # writes label maps and sem_seg_predictions.json below OUTPUT_DIR/predictions
     cfg.TEST.ORACLE_GRID = 0  # side of a grid; > 0 reports the mIoU that true labels averaged to this grid would reach
 

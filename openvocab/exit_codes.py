@@ -3,6 +3,7 @@
 DONE = 0
 IN_PART = 1
 NOTHING_DONE = 2
+STOPPED = 75  # EX_TEMPFAIL, "try again later", of sysexits.h
 INTERRUPTED = 130
 
 TABLE = f"""exit codes:
@@ -10,6 +11,7 @@ TABLE = f"""exit codes:
   {IN_PART:<5} part of it: some pictures failed (each is named), the end of a video is missing, or doctor or --verify
         found something wrong. With a traceback, a fault of this program: please report it
   {NOTHING_DONE:<5} nothing was done; one line says what was found and what was expected
+  {STOPPED:<5} train, evaluate: stopped by SIGTERM, SIGUSR1 or --max-hours; all that was done is saved, --resume goes on
   {INTERRUPTED:<5} interrupted by Ctrl-C; what was done until then is whole"""
 
 

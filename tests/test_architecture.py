@@ -27,7 +27,7 @@ LAYERS = {
     "methods": tuple(METHODS.values()),
     "detectron2": ("openvocab.engine", "openvocab.data", "openvocab.evaluation", "openvocab.checkpoint",
                    "openvocab.inference", "openvocab.export"),
-    "programs": ("openvocab.cli", "openvocab.web", "openvocab.cluster", "openvocab.__main__"),
+    "programs": ("openvocab.cli", "openvocab.web", "openvocab.cluster", "openvocab.reporting", "openvocab.__main__"),
 }  # fmt: skip
 ORDER = tuple(LAYERS)
 

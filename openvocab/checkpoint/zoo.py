@@ -35,6 +35,15 @@ def find(name: str) -> ZooModel:
     raise ValueError(f"model: expected one of {', '.join(names)}, got {name!r}{did_you_mean(name, names, 3)}")
 
 
+def is_folder(name: str) -> bool:
+    """Tells a folder, which may be that of a training, from the name of a model, which goes first.
+
+    Args:
+        name: either, or neither.
+    """
+    return name not in {model.name for model in _MODELS} and Path(name).is_dir()
+
+
 def cache_folder() -> Path:
     """Gives the folder for files that a person puts there: $OPENVOCAB_CACHE, else ~/.cache/openvocab.
 

@@ -11,7 +11,7 @@ class Source(NamedTuple):
     """The model that answers.
 
     Attributes:
-        model: its name, or the path of a config.
+        model: its name, the path of a config, or the folder of a training.
         weights: the file of its parameters, or None.
         notice: what has to be said of it with every answer; "" for nothing.
     """
@@ -56,7 +56,7 @@ def named_model(args: argparse.Namespace, name: str | None) -> Source:
 
     Args:
         args: the command line.
-        name: of a model of the zoo; None for that of --config-file.
+        name: of a model of the zoo, or the folder of a training; None for that of --config-file.
 
     Raises:
         ValueError: no such model or config.
@@ -66,4 +66,6 @@ def named_model(args: argparse.Namespace, name: str | None) -> Source:
 
     if name is None:
         return Source(str(config_path(args.config_file)), args.weights)
+    if zoo.is_folder(name):
+        return Source(name, args.weights)
     return Source(name, zoo.weights_file(zoo.find(name), args.weights, download=not args.no_download))

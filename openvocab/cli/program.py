@@ -19,6 +19,7 @@ COMMANDS = {
     "words": "the embeddings of words as a file, for exported models",
     "train": "trains a config (train_net.py)",
     "evaluate": "evaluates a checkpoint on benchmarks or folders of your own (train_net.py --eval-only)",
+    "report": "a page about a training, or several side by side: results, curves, sheets",
     "models": "lists the models that have a name; fetches and checks their weights",
     "doctor": "looks over this installation, and says how to mend what is wrong",
 }
@@ -72,7 +73,7 @@ def _run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
     # reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Detectron2 describes the options of the others.
-    only_help = command in ("segment", "web", "export", "words") and set(HELP) & set(arguments)
+    only_help = command in ("segment", "web", "export", "words", "report") and set(HELP) & set(arguments)
     if command not in WITHOUT_INSTALLATION and not only_help and not installed():
         return exit_codes.NOTHING_DONE
     return importlib.import_module(f"openvocab.cli.{command}").main(arguments, **options)

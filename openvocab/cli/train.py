@@ -4,7 +4,8 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -25,6 +26,7 @@ from openvocab.engine.job import setup_job
 from openvocab.engine.launcher import check_meeting, count_processes, run_here, run_processes
 from openvocab.engine.resuming import after_interruption
 from openvocab.engine.setup import build_cfg, import_method
+from openvocab.engine.stopping import StopRequest
 from openvocab.engine.trainer import Trainer
 from openvocab.evaluation.words import warn_of_other_rules
 
@@ -60,14 +62,31 @@ def build_parser(program: str = "openvocab train", evaluate: bool = False) -> ar
     detectron2.add_argument(
         "--num-processes", type=int, default=0, help="CPU processes on this machine, with --num-gpus 0 (default 1)"
     )
+    detectron2.add_argument("--max-hours", type=_above_zero(float), metavar="H", help="saves, and leaves with exit "
+                            "code 75 before H hours are over")
+    if not evaluate:
+        detectron2.add_argument("--keep", type=_above_zero(int), default=0, metavar="N", help="of the periodic "
+                                "checkpoints only the newest N stay, beside the best and the last (default: all)")
     description = "Evaluates a checkpoint (MODEL.WEIGHTS)." if evaluate else "Trains a config, and evaluates it."
     parser = Parser(program, description, ABOUT, parents=[detectron2], add_help=False)
+    parser.set_defaults(deadline=None)
     # Not given is None here: torchrun and SLURM decide themselves, and contradict what is given.
     parser.set_defaults(config_file=None, num_gpus=None, num_machines=None, machine_rank=None, dist_url=None)
     if evaluate:
         parser.set_defaults(eval_only=True)
         next(action for action in parser._actions if action.dest == "eval_only").help = argparse.SUPPRESS
     return parser
+
+
+def _above_zero(kind: type) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"got {text}, expected more than 0")
+        return value
+
+    number.__name__ = kind.__name__  # argparse names it where the text is no number
+    return number
 
 
 def run(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -82,7 +101,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
         KeyboardInterrupt: says what --resume would go on with.
     """
     training, resume = not args.eval_only, args.resume
-    with claimed_folder(cfg.OUTPUT_DIR, training=training, resume=resume):
+    stop = StopRequest(args.deadline)
+    with stop.listening(), claimed_folder(cfg.OUTPUT_DIR, training=training, resume=resume):
         register_all()
         register_folders(cfg.DATASETS.FOLDERS)
         import_method(cfg.MODEL.META_ARCHITECTURE)
@@ -97,9 +117,9 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
             cfg.MODEL.WEIGHTS = str(last)  # it holds the whole model, so nothing is fetched
             cfg.freeze()
         if training:
-            train(cfg, resume)
+            train(cfg, resume, stop, args.keep)
         else:
-            evaluate(cfg, resume)
+            evaluate(cfg, resume, stop)
 
 
 def require_datasets(names: list[str]) -> None:
@@ -118,12 +138,14 @@ def require_datasets(names: list[str]) -> None:
             require_ready(names)
 
 
-def train(cfg: CfgNode, resume: bool) -> None:
+def train(cfg: CfgNode, resume: bool, stop: StopRequest, keep: int) -> None:
     """Trains, and evaluates what was trained.
 
     Args:
         cfg: of the job.
         resume: whether to go on with the last checkpoint in OUTPUT_DIR.
+        stop: see `Trainer`, and the next.
+        keep: checkpoints.
 
     Raises:
         ValueError: what `Trainer` refuses.
@@ -131,7 +153,7 @@ def train(cfg: CfgNode, resume: bool) -> None:
     """
     trainer = None
     try:
-        trainer = Trainer(cfg)
+        trainer = Trainer(cfg, stop=stop, keep=keep)
         trainer.resume_or_load(resume=resume)
         trainer.train()
     except KeyboardInterrupt:
@@ -139,12 +161,13 @@ def train(cfg: CfgNode, resume: bool) -> None:
         raise KeyboardInterrupt(after_interruption(cfg.OUTPUT_DIR, done)) from None
 
 
-def evaluate(cfg: CfgNode, resume: bool) -> None:
+def evaluate(cfg: CfgNode, resume: bool, stop: StopRequest) -> None:
     """Evaluates MODEL.WEIGHTS.
 
     Args:
         cfg: of the job.
         resume: whether to go on with an interrupted evaluation.
+        stop: asked now and then whether to go on.
 
     Raises:
         ValueError: no weights, or what `Trainer.test` refuses.
@@ -152,7 +175,7 @@ def evaluate(cfg: CfgNode, resume: bool) -> None:
     weights = weights_path(cfg.MODEL.WEIGHTS)
     model = Trainer.build_model(cfg)
     warn_of_other_rules(cfg, load_weights(model, weights))
-    Trainer.test(cfg, model, resume=resume)
+    Trainer.test(cfg, model, resume=resume, stop=stop)
     comm.synchronize()
 
 
@@ -167,11 +190,13 @@ def main(arguments: Sequence[str] | None = None, program: str = "openvocab train
     Returns:
         Exit code, see `openvocab.exit_codes`.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments, began = sys.argv[1:] if arguments is None else arguments, time.monotonic()
 
     def start() -> int:
         args = build_parser(program, evaluate).parse_args(arguments)
         config_path(args.config_file or "")  # a wrong name is the first thing to say
+        if args.max_hours is not None:
+            args.deadline = began + 3600 * args.max_hours
         args.command_line = shlex.join([*program.split(), *arguments])
         place = place_in(os.environ)
         return start_processes(args) if place is None else join_processes(args, place)

@@ -7,13 +7,11 @@ from typing import Any, BinaryIO
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.engine import hooks
-from detectron2.utils import comm
 from torch import nn
 
 from openvocab.assets import weights_path
+from openvocab.engine.folder import FINAL, checkpoints_in, newest_checkpoint
 from openvocab.engine.resuming import require_same_run
-from openvocab.engine.rng import rng_state
 from openvocab.files import replace_atomically, write_atomically
 from openvocab.vocab.trained import TrainedWords
 
@@ -36,11 +34,12 @@ class AtomicCheckpointer(DetectionCheckpointer):
         super().__init__(model, save_dir, **checkpointables)
         self.record = dict(record)
 
-    def save(self, name: str, **kwargs: Any) -> None:
+    def save(self, name: str, *, tag: bool = True, **kwargs: Any) -> None:
         """Writes `<save_dir>/<name>.pth`, then points `last_checkpoint` to it; does nothing outside rank 0.
 
         Args:
             name: without suffix.
+            tag: False leaves `last_checkpoint` as it is.
             **kwargs: further entries, e.g. "iteration".
         """
         if not self.save_dir or not self.save_to_disk:
@@ -53,7 +52,8 @@ class AtomicCheckpointer(DetectionCheckpointer):
             logger.info("%s of an earlier attempt is replaced", path)
         replace_atomically(path, lambda file: _save(data, file))
         logger.info("checkpoint written to %s", path)
-        self.tag_last_checkpoint(path.name)
+        if tag:
+            self.tag_last_checkpoint(path.name)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Names the newest checkpoint.
@@ -81,19 +81,19 @@ def _save(data: dict[str, Any], file: BinaryIO) -> None:
         raise
 
 
-class CheckpointHook(hooks.PeriodicCheckpointer):
-    """Detectron2's periodic checkpoint, run by every rank: the random states of all are collected first."""
+def remove_older(folder: str, keep: int) -> None:
+    """Removes periodic checkpoints but the newest; "final", "best" and the one that --resume takes always stay.
 
-    def step(self, iteration: int, **kwargs: Any) -> None:
-        """Saves if this iteration is due.
-
-        Args:
-            iteration: the one that just ended.
-            **kwargs: further entries of the checkpoint.
-        """
-        if (iteration + 1) % self.period == 0 or iteration >= self.max_iter - 1:
-            kwargs["rng_states"] = comm.gather(rng_state())
-            super().step(iteration, **kwargs)
+    Args:
+        folder: of checkpoints.
+        keep: how many periodic ones stay.
+    """
+    last = newest_checkpoint(folder)
+    periodic = [path for path in checkpoints_in(Path(folder)) if path.name != FINAL]
+    for path in periodic[keep:]:
+        if path != last:
+            path.unlink()
+            logger.info("%s removed: --keep %d", path, keep)
 
 
 def load_weights_for_cfg(model: nn.Module, weights: str) -> TrainedWords | None:

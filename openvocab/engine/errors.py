@@ -10,6 +10,7 @@ from detectron2.utils import comm
 
 from openvocab import exit_codes
 from openvocab.checkpoint.hub_errors import DownloadError
+from openvocab.engine.stopping import Stopped
 from openvocab.methods import METHODS
 
 OWN_PACKAGES = ("openvocab", *METHODS.values())
@@ -41,7 +42,8 @@ def report_user_errors(function: Callable[[], int], may_speak: Callable[[int], b
         may_speak: asked with the exit code before a line is printed.
 
     Returns:
-        Its exit code, or that of an error or of Ctrl-C, of which the first process speaks, and only it.
+        Its exit code, or that of an error, of Ctrl-C or of a scheduler's signal, of which the first process speaks, and
+        only it.
     """
     try:
         return function()
@@ -55,6 +57,10 @@ def report_user_errors(function: Callable[[], int], may_speak: Callable[[int], b
         if comm.is_main_process() and may_speak(exit_codes.INTERRUPTED):
             print(str(interruption) or "interrupted before anything was saved", file=sys.stderr)
         return exit_codes.INTERRUPTED
+    except Stopped as stop:
+        if comm.is_main_process() and may_speak(exit_codes.STOPPED):
+            print(one_line(stop), file=sys.stderr)
+        return exit_codes.STOPPED
 
 
 @contextmanager

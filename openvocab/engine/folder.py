@@ -1,8 +1,10 @@
 """A folder of results belongs to one job at a time, and a training's to that training."""
 
 import logging
+import math
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from detectron2.utils import comm
 
 from openvocab.engine.errors import failing_together
+from openvocab.files import remove_partials
 from openvocab.locks import lock
 
 logger = logging.getLogger(__name__)
@@ -20,6 +23,7 @@ CONFIG_MARK = "# Written by openvocab: every key of a job. The next such job in 
 """First line of the configs that a job writes; a file without it is somebody's own, and stays."""
 
 CHECKPOINT = re.compile(r"model_(\d{7,}|final)\.pth")
+FINAL, BEST = "model_final.pth", "model_best.pth"
 
 
 @contextmanager
@@ -44,6 +48,7 @@ def claimed_folder(output_dir: str, *, training: bool, resume: bool) -> Iterator
                 release = lock(Path(output_dir) / LOCK, "OUTPUT_DIR")
                 if training:
                     _refuse_checkpoints(Path(output_dir), resume)
+                    remove_leftovers(Path(output_dir))
         yield
     finally:
         if release is not None:
@@ -69,6 +74,87 @@ def newest_checkpoint(output_dir: str) -> Path | None:
     if not path.is_file():
         raise ValueError(f"{mark}: names {path.name}, which is not there; write the name of another checkpoint into it")
     return path
+
+
+def trained_model(output_dir: str) -> tuple[Path, Path]:
+    """Finds what a training has made.
+
+    Args:
+        output_dir: of the training.
+
+    Returns:
+        Its config, and its newest checkpoint.
+
+    Raises:
+        ValueError: no training has left both there.
+    """
+    config, last = Path(output_dir) / "config.yaml", newest_checkpoint(output_dir)
+    if last is None or not config.is_file():
+        missing = "last_checkpoint" if last is None else config.name
+        raise ValueError(f"model: {output_dir} is a folder without {missing}, expected the OUTPUT_DIR of a training")
+    return config, last
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Lists the checkpoints that --resume can go on with, the one of most iterations first.
+
+    Args:
+        folder: of a training.
+    """
+    found = {path: CHECKPOINT.fullmatch(path.name) for path in folder.iterdir()}
+    return sorted((path for path, match in found.items() if match), reverse=True,
+                  key=lambda path: math.inf if path.name == FINAL else int(found[path][1]))  # fmt: skip
+
+
+def whole_checkpoint(output_dir: str) -> Path | None:
+    """Finds the checkpoint to go on with, and passes by those that a crash has cut.
+
+    Args:
+        output_dir: of a training.
+
+    Returns:
+        The file that `last_checkpoint` names, or where that is not whole, the newest one before it that is; None if no
+        training has left one.
+
+    Raises:
+        ValueError: the file is not there, or none is whole.
+    """
+    last = newest_checkpoint(output_dir)
+    if last is None:
+        return None
+    others = checkpoints_in(last.parent)
+    older = others[others.index(last) + 1:] if last in others else others
+    for path in (last, *older):
+        if _is_whole(path):
+            if path != last:
+                logger.warning("%s is cut or damaged: going on with %s, the newest checkpoint that is whole", last,
+                               path.name)
+            return path
+    raise ValueError(f"--resume: {last} is cut or damaged, and {output_dir} holds no older checkpoint that is whole; "
+                     "another OUTPUT_DIR starts anew")
+
+
+def _is_whole(path: Path) -> bool:
+    """What torch writes is an archive whose members have checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, EOFError):
+        return False
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes have left of the files of a training that they were writing.
+
+    Args:
+        folder: of a training that this process has claimed.
+    """
+    names = {"last_checkpoint", "config.yaml", "metrics.json", BEST}
+    partial = [path.name.rsplit(".", 2)[0] for path in folder.glob("*.partial")]
+    final = [folder / name for name in partial if name in names or CHECKPOINT.fullmatch(name)]
+    if final:
+        remove_partials(lambda: final)
+        logger.info("removed what killed processes had left of %s", ", ".join(sorted({path.name for path in final})))
 
 
 def config_path(output_dir: str, *, training: bool, resume: bool) -> Path:

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from multiprocessing import active_children, get_context
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from openvocab import exit_codes
 from openvocab.engine.environment import Place, meet
 from openvocab.engine.errors import report_user_errors
+from openvocab.engine.stopping import default_signals, forwarding
 
 CAN_FORK = sys.platform == "linux"
 """Elsewhere libraries do not survive it. On GPUs nobody's do; there Detectron2 starts processes anew."""
@@ -103,17 +105,19 @@ def run_processes(
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2's launch takes NCCL wherever a process sees a GPU
     said = get_context("spawn").Value("i", 0)  # exit code of the first process that has told the user why
     try:
-        if device == "cpu" and processes > 1 and num_machines == 1 and dist_url == "auto" and CAN_FORK:
-            start_processes(_join_as, (processes, _free_port(), job, tuple(args), said), processes, start_method="fork")
-        else:
-            launch(
-                guarded,
-                processes,
-                num_machines=num_machines,
-                machine_rank=machine_rank,
-                dist_url=dist_url,
-                args=(job, tuple(args), processes if device == "cpu" else 1, said),
-            )
+        with forwarding(_signal_children) if processes > 1 else nullcontext():
+            if device == "cpu" and processes > 1 and num_machines == 1 and dist_url == "auto" and CAN_FORK:
+                start_processes(_join_as, (processes, _free_port(), job, tuple(args), said), processes,
+                                start_method="fork")
+            else:
+                launch(
+                    guarded,
+                    processes,
+                    num_machines=num_machines,
+                    machine_rank=machine_rank,
+                    dist_url=dist_url,
+                    args=(job, tuple(args), processes if device == "cpu" else 1, said),
+                )
     except (ProcessExitedException, ProcessRaisedException) as error:
         if said.value:  # what the others died of follows from it
             return said.value
@@ -188,6 +192,7 @@ def guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int = 
 
 def _join_as(rank: int, processes: int, port: int, job: Callable[..., None], args: tuple, said: Any) -> None:
     """One of several forked processes: they have imported everything, which takes seconds, and share it."""
+    default_signals()
     meet(Place("train_net.py", rank, processes, rank, processes, "127.0.0.1", port), "cpu")
     guarded(job, args, processes, said)
 
@@ -196,6 +201,11 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _signal_children(number: int) -> None:
+    for child in active_children():
+        os.kill(child.pid, number)
 
 
 def _interrupted(said: Any) -> int:

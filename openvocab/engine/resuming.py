@@ -101,17 +101,18 @@ def require_same_run(checkpoint: Mapping[str, Any], record: Mapping[str, Any], p
         )
 
 
-def after_interruption(output_dir: str, iterations: int) -> str:
+def after_interruption(output_dir: str, iterations: int, reason: str = "interrupted") -> str:
     """Says what of an interrupted training is left.
 
     Args:
         output_dir: of the training.
         iterations: that were done.
+        reason: what the line begins with.
 
     Returns:
         One line.
     """
-    start = f"interrupted after iteration {iterations}" if iterations else "interrupted"
+    start = f"{reason} after iteration {iterations}" if iterations else reason
     newest = newest_checkpoint(output_dir)
     if newest is None:
         return f"{start}; no checkpoint was written yet, there is nothing to resume"

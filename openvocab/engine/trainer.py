@@ -2,46 +2,44 @@
 
 import importlib.util
 import logging
+import math
 import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, SimpleTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from openvocab.data.loader import build_train_loader, dataset_dicts
-from openvocab.engine.checkpointing import AtomicCheckpointer, CheckpointHook, load_weights_for_cfg
-from openvocab.engine.errors import own_errors_in_one_line
+from openvocab.engine.checkpointing import AtomicCheckpointer, load_weights_for_cfg
+from openvocab.engine.errors import failing_together, own_errors_in_one_line
+from openvocab.engine.folder import BEST, whole_checkpoint
+from openvocab.engine.hooks import CheckpointHook, EvaluationHook, StopHook
 from openvocab.engine.metrics_file import prepare_metrics
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
-from openvocab.engine.resuming import Plan, plan_resumption, run_record
+from openvocab.engine.resuming import Plan, after_interruption, plan_resumption, run_record
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
 from openvocab.engine.step import AutocastTrainer, training_precision
+from openvocab.engine.stopping import Stopped, StopRequest
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.run import evaluate
+from openvocab.evaluation.sheet import write_sheet
 from openvocab.evaluation.words import train_with_words_of, training_words
 from openvocab.model import VocabularyOptions
 from openvocab.vocab.trained import KEY as WORDS
 from openvocab.vocab.trained import TrainedWords
 
 logger = logging.getLogger(__name__)
-
-
-class EvaluationHook(hooks.EvalHook):
-    """Detectron2's, which takes a training for finished that has failed in its last iteration."""
-
-    def after_train(self) -> None:
-        """Evaluates, if the loop has come to its end."""
-        if self.trainer.iter >= self.trainer.max_iter:
-            super().after_train()
 
 
 class Trainer(DefaultTrainer):
@@ -51,11 +49,13 @@ class Trainer(DefaultTrainer):
     random states of every process. The data loader is built when the first iteration is known, and so are the writers.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
+    def __init__(self, cfg: CfgNode, *, stop: StopRequest | None = None, keep: int = 0) -> None:
         """Builds model, optimizer and schedule.
 
         Args:
             cfg: for SOLVER.REFERENCE_WORLD_SIZE processes; scaled here to the number that runs.
+            stop: asked after each step whether to go on.
+            keep: how many of the newest periodic checkpoints stay; 0 = all.
 
         Raises:
             ValueError: a batch that cannot be divided, or what model and optimizer refuse.
@@ -78,6 +78,11 @@ class Trainer(DefaultTrainer):
         self._plan = Plan(0, 0, 0, 0, True)
         self._rng_states: list[dict] | None = None
         self._earlier_words: TrainedWords | None = None
+        self.evaluation_pending = False
+        self._best = -math.inf
+        self._stop = stop or StopRequest()
+        self._checkpoints = CheckpointHook(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, keep)
+        self._evaluation = EvaluationHook(cfg.TEST.EVAL_PERIOD, self._evaluate, self._keep_best)
         self.register_hooks(self.build_hooks())
 
     @classmethod
@@ -103,7 +108,8 @@ class Trainer(DefaultTrainer):
                 another training.
         """
         if resume and self.checkpointer.has_checkpoint():
-            extra = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
+            extra = self.checkpointer.load(self._checkpoint_to_resume())
+            self.evaluation_pending = extra.get("evaluation_pending", False)
             self._rng_states = extra.get("rng_states")
             self._earlier_words = TrainedWords.from_checkpoint(extra)
             self._log_plan()
@@ -117,6 +123,9 @@ class Trainer(DefaultTrainer):
 
         Returns:
             The last results where TEST.EXPECTED_RESULTS asks for their verification, else None.
+
+        Raises:
+            Stopped: as asked; all is saved.
         """
         for name in self.cfg.DATASETS.TEST:
             dataset_dicts(name)  # a missing test set is an error now, not after hours
@@ -127,7 +136,14 @@ class Trainer(DefaultTrainer):
         logging.getLogger(TrainerBase.__module__).addFilter(own_errors_in_one_line)  # a second time changes nothing
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
-        return super().train()
+        try:
+            return super().train()
+        except Stopped as stop:
+            within = self._evaluation.running and self.iter < self.max_iter
+            self._checkpoints.save_now(evaluation_pending=within)
+            comm.synchronize()  # the first process to end would take the others with it
+            done = min(self.iter + 1, self.max_iter)
+            raise Stopped(after_interruption(self.cfg.OUTPUT_DIR, done, str(stop).split(":")[0])) from None
 
     @property
     def _start_draw(self) -> int:
@@ -157,13 +173,14 @@ class Trainer(DefaultTrainer):
         """Lists Detectron2's hooks in its order; the writers follow in `train`.
 
         Returns:
-            Timer, schedule, checkpoint, evaluation.
+            Timer, schedule, checkpoint, evaluation, leaving early.
         """
         return [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
-            CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD),
-            EvaluationHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
+            self._checkpoints,
+            self._evaluation,
+            StopHook(self._stop, self._checkpoints),
         ]
 
     def build_writers(self) -> list[EventWriter]:
@@ -190,7 +207,7 @@ class Trainer(DefaultTrainer):
             Detectron2's state with "data_seed" and "draws", the number of samples drawn over all processes.
         """
         draws = (self.iter + 1) * self.cfg.SOLVER.IMS_PER_BATCH
-        return super().state_dict() | {"data_seed": self.data_seed, "draws": draws}
+        return super().state_dict() | {"data_seed": self.data_seed, "draws": draws, "best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores momentum and where the data stands; rates, decay and schedule stay those of this run's config.
@@ -203,6 +220,7 @@ class Trainer(DefaultTrainer):
         base_rates = list(self.scheduler.base_lrs)
         super().load_state_dict(state_dict)
         self.data_seed = state_dict["data_seed"]
+        self._best = state_dict.get("best", self._best)  # earlier versions kept none
         self._plan = plan_resumption(state_dict["iteration"] + 1, state_dict["draws"], self.cfg.SOLVER.IMS_PER_BATCH)
         self.iter = self.start_iter = self._plan.iteration
         self.scheduler.load_state_dict({"base_lrs": base_rates, "last_epoch": self.start_iter})
@@ -223,7 +241,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def test(
-        cls, cfg: CfgNode, model: nn.Module, evaluators: list[PixelCounter] | None = None, resume: bool = False
+        cls, cfg: CfgNode, model: nn.Module, evaluators: list[PixelCounter] | None = None, resume: bool = False,
+        stop: StopRequest | None = None,
     ) -> OrderedDict:
         """Evaluates a model on every dataset of DATASETS.TEST, each with its own words (`openvocab.evaluation.run`).
 
@@ -232,6 +251,7 @@ class Trainer(DefaultTrainer):
             model: with weights; possibly wrapped for distributed training. Random states are left as they were.
             evaluators: one for each dataset; default `build_evaluator`.
             resume: whether to go on with an interrupted evaluation.
+            stop: asked now and then whether to go on.
 
         Returns:
             {dataset: {"sem_seg": {score: percent}}}, or the inner part where there is one; empty off rank 0.
@@ -241,7 +261,7 @@ class Trainer(DefaultTrainer):
             OSError: a dataset is not on disk, or results cannot be written.
         """
         with preserved_rng():
-            found = evaluate(cfg, model, evaluators=evaluators, resume=resume)
+            found = evaluate(cfg, model, evaluators=evaluators, resume=resume, stop=stop)
         results = OrderedDict((result.dataset, {"sem_seg": dict(result.scores)}) for result in found)
         return next(iter(results.values())) if len(results) == 1 else results
 
@@ -249,10 +269,34 @@ class Trainer(DefaultTrainer):
         cfg = self.cfg.clone()
         cfg.defrost()
         # After the last step the loop counts on, and a finished run that is resumed makes none.
-        done = min(self.iter + 1, max(self.start_iter, self.max_iter))
+        resume, self.evaluation_pending = self.evaluation_pending, False
+        done = self.start_iter if resume else min(self.iter + 1, max(self.start_iter, self.max_iter))
         cfg.MODEL.WEIGHTS = f"training in {self.cfg.OUTPUT_DIR}, after {done} iterations"
-        self._last_eval_results = self.test(cfg, self.model) if cfg.DATASETS.TEST else OrderedDict()
+        self._last_eval_results = OrderedDict()
+        if cfg.DATASETS.TEST:
+            self._last_eval_results = self.test(cfg, self.model, resume=resume, stop=self._stop)
+            self._draw_sheet(cfg, done)
         return self._last_eval_results
+
+    def _draw_sheet(self, cfg: CfgNode, done: int) -> None:
+        if comm.is_main_process():
+            with preserved_rng():
+                path = write_sheet(cfg, self.checkpointer.model, done)
+            if path:
+                self.storage.put_image("sheet", np.asarray(Image.open(path)).transpose(2, 0, 1))
+
+    def _keep_best(self, score: float) -> None:
+        if score > self._best:
+            self._best = score
+            logger.info("best mIoU so far, %.2f: kept as %s", score, BEST)
+            self.checkpointer.save(Path(BEST).stem, tag=False, iteration=self.iter)
+
+    def _checkpoint_to_resume(self) -> str:
+        path = None
+        with failing_together():
+            if comm.is_main_process():
+                path = str(whole_checkpoint(self.cfg.OUTPUT_DIR))
+        return comm.all_gather(path)[0]
 
 
 def wrap_for_distributed(model: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from openvocab.console import counted
 from openvocab.data.loader import build_test_loader, dataset_dicts
 from openvocab.engine.errors import failing_together
+from openvocab.engine.stopping import Stopped, StopRequest
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.few_shot import FewShotEvaluator, means_over_folds
 from openvocab.evaluation.predictions import PredictionFiles
@@ -36,7 +37,8 @@ SAVE_PERIOD = 16
 
 
 def evaluate(
-    cfg: CfgNode, model: nn.Module, *, evaluators: Sequence[PixelCounter] | None = None, resume: bool = False
+    cfg: CfgNode, model: nn.Module, *, evaluators: Sequence[PixelCounter] | None = None, resume: bool = False,
+    stop: StopRequest | None = None,
 ) -> list[Result]:
     """Evaluates a model on every dataset of DATASETS.TEST, and writes tables into OUTPUT_DIR.
 
@@ -49,6 +51,7 @@ def evaluate(
         model: with weights; possibly wrapped for distributed training.
         evaluators: one for each dataset; default `build_evaluator`.
         resume: whether to go on with the counts that an interrupted evaluation of the same has left.
+        stop: asked whenever counts are saved, whether it goes on.
 
     Returns:
         The results in the order of DATASETS.TEST, then means over folds; empty off rank 0.
@@ -57,6 +60,7 @@ def evaluate(
         ValueError: no, unknown or empty datasets, another number of evaluators, wrong predictions, or TEST.PREDICTIONS
             for episodes.
         OSError: a dataset is not on disk, or results cannot be written.
+        Stopped: says how far it had come.
     """
     names = cfg.DATASETS.TEST
     if not names:
@@ -75,7 +79,7 @@ def evaluate(
         for evaluator in evaluators:
             evaluator.statement |= {"parameters_sha256": parameters, "precision": describe_precision(model)}
     for name, evaluator in zip(names, evaluators, strict=True):
-        result = evaluate_dataset(cfg, model, name, evaluator, resume)
+        result = evaluate_dataset(cfg, model, name, evaluator, resume, stop)
         if result is not None:
             write_result(result, folder)
             logger.info("%s: mIoU %.2f, the mean over %d classes", name, result.scores["mIoU"],
@@ -92,7 +96,8 @@ def evaluate(
 
 
 def evaluate_dataset(
-    cfg: CfgNode, model: nn.Module, name: str, evaluator: PixelCounter, resume: bool = False
+    cfg: CfgNode, model: nn.Module, name: str, evaluator: PixelCounter, resume: bool = False,
+    stop: StopRequest | None = None,
 ) -> Result | None:
     """Evaluates a model on one dataset, one image per forward pass.
 
@@ -105,6 +110,7 @@ def evaluate_dataset(
         name: registered.
         evaluator: counts, from zero.
         resume: whether to go on with saved counts.
+        stop: see `evaluate`.
 
     Returns:
         The result on rank 0, None on the others.
@@ -112,7 +118,7 @@ def evaluate_dataset(
     Raises:
         ValueError: wrong predictions, or saved counts that cannot be read.
         OSError: a file cannot be read, or counts cannot be saved.
-        KeyboardInterrupt: says how far it had come.
+        KeyboardInterrupt, Stopped: says how far it had come.
     """
     samples, world_size = dataset_dicts(name), comm.get_world_size()
     path, key, start = Path(cfg.OUTPUT_DIR) / f"{name}_counts.npz", "", 0
@@ -128,6 +134,7 @@ def evaluate_dataset(
     try:
         with inference_context(model), torch.no_grad():
             for done in range(start + step, len(samples) + step, step):  # the last step may be shorter
+                chunk = time.perf_counter()
                 with failing_together():
                     for batch in islice(batches, SAVE_PERIOD):
                         _count(model, batch, evaluator)
@@ -136,12 +143,14 @@ def evaluate_dataset(
                     write_progress(path, key, Progress(done, counts))
                     _log_progress(name, start, done, len(samples), time.perf_counter() - began)
                 saved = done
+                if stop is not None and done < len(samples):
+                    stop.check(2 * (time.perf_counter() - chunk))
         with failing_together():
             if files is not None and comm.is_main_process():
                 files.write_json()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted: {path} holds the counts of {saved} of {len(samples)} samples, --resume "
-                                "goes on from there") from None  # fmt: skip
+    except (KeyboardInterrupt, Stopped) as end:
+        raise type(end)(f"{str(end) or 'interrupted'}: {path} holds the counts of {saved} of {len(samples)} samples, "
+                        "--resume goes on from there") from None  # fmt: skip
     return None if counts is None else evaluator.result(counts)
 
 

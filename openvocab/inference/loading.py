@@ -15,6 +15,7 @@ from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, choose
 from openvocab.checkpoint.load import Unfilled, load_weights
 from openvocab.clip.weights import refuse_text
 from openvocab.devices import check_device
+from openvocab.engine.folder import trained_model
 from openvocab.engine.setup import build_cfg, build_model
 from openvocab.vocab.trained import TrainedWords
 
@@ -66,6 +67,9 @@ def load(name_or_config: str | os.PathLike | None, weights: str | os.PathLike | 
             raise ValueError(f"config: no such file: {text}")
         cfg, name = build_cfg(text, overrides), Path(text).stem
         file = _config_weights(weights or cfg.MODEL.WEIGHTS, text)
+    elif zoo.is_folder(text):
+        config, newest = trained_model(text)
+        cfg, name, file = build_cfg(config, overrides), Path(text).resolve().name, weights_path(weights or newest)
     else:
         entry = zoo.find(text)
         cfg, name = build_cfg(entry.config, overrides), entry.name

@@ -100,8 +100,9 @@ class Segmenter:
 
         Args:
             name_or_config: a name of `openvocab.checkpoint.zoo` ("emojiscapes_catseg" ships with the package,
-                "catseg_b" and "catseg_l" are fetched once), or the path of a config (.yaml). Default: "catseg_b"; where
-                it cannot be had, the small model stands in with a warning, which every result repeats.
+                "catseg_b" and "catseg_l" are fetched once), the path of a config (.yaml), or the OUTPUT_DIR of a
+                training, whose newest checkpoint is taken. Default: "catseg_b"; where it cannot be had, the small model
+                stands in with a warning, which every result repeats.
             weights: file of parameters; needed for a config whose MODEL.WEIGHTS is empty.
             device: "cpu", "cuda", "cuda:1", "mps"; default: "cuda" where there is one, else "cpu".
             dtype: "float32" (default), "bfloat16" or "float16"; see the constructor.

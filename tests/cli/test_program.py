@@ -10,11 +10,11 @@ import openvocab
 from openvocab import exit_codes, preflight
 from openvocab.cli import program
 
-COMMANDS = ("segment", "web", "export", "words", "train", "evaluate", "models", "doctor")
+COMMANDS = ("segment", "web", "export", "words", "train", "evaluate", "report", "models", "doctor")
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
-    ((), "command: got none, expected one of segment, web, export, words, train, evaluate, models, doctor"),
+    ((), "command: got none, expected one of segment, web, export, words, train, evaluate, report, models, doctor"),
     (("segmnet", "--input", "a.jpg"), "command: got 'segmnet', did you mean segment?"),
     (("--inptu", "a.jpg"), "command: got '--inptu', expected one of"),
     (("segment", "--input", "a.jpg", "--vocabluary", "cat"), "--vocabluary cat, did you mean --vocabulary?"),

@@ -6,16 +6,23 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import toy_method
-from toy_method import toy_cfg, toy_overrides
+from detectron2.data import MetadataCatalog
+from toy_method import CLASSES, toy_cfg, toy_overrides
 
 import train_net
+from openvocab import Segmenter
 from openvocab.engine.folder import LOCK, claimed_folder, newest_checkpoint
+from openvocab.engine.job import setup_job
 from openvocab.engine.setup import build_cfg
 from openvocab.engine.trainer import Trainer
+from openvocab.testing import TINY_CATSEG
+from openvocab.vocab.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -210,3 +217,29 @@ def test_the_newest_checkpoint(toys, tmp_path):
     trainer = Trainer(toy_cfg(tmp_path, **{"SOLVER.MAX_ITER": "1", "DATASETS.TEST": "()"}))
     trainer.train()
     assert newest_checkpoint(str(tmp_path)) == tmp_path / "model_final.pth"
+
+
+@pytest.fixture
+def trained(toys, tmp_path):
+    """The folder of a tiny CAT-Seg that was trained for one step."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(TINY_CATSEG)
+    more = {"MODEL.META_ARCHITECTURE": "CATSeg", "SOLVER.MAX_ITER": "1", "DATASETS.TEST": "()",
+            "INPUT.CROP.SIZE": "[32, 32]", "INPUT.MIN_SIZE_TEST": "64"}  # fmt: skip
+    cfg = build_cfg(config, toy_overrides(tmp_path / "out", **more))
+    cfg.freeze()
+    setup_job(cfg, training=True)
+    MetadataCatalog.get("toy_train").vocabulary = Vocabulary.from_words(CLASSES)
+    Trainer(cfg).train()
+    return tmp_path / "out"
+
+
+def test_a_training_answers_by_its_folder(trained):
+    segmenter = Segmenter.load(trained, device="cpu")
+    assert (segmenter.name, Path(segmenter.weights).name) == ("out", "model_final.pth")
+    picture = np.zeros((40, 50, 3), dtype=np.uint8)
+    expected = Segmenter.load(trained / "config.yaml", trained / "model_final.pth", device="cpu")
+    assert np.array_equal(segmenter(picture, ["dark", "bright"]).scores, expected(picture, ["dark", "bright"]).scores)
+    (trained / "config.yaml").unlink()
+    with pytest.raises(ValueError, match=r"out is a folder without config.yaml, expected the OUTPUT_DIR of a training"):
+        Segmenter.load(trained, device="cpu")
