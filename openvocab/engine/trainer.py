@@ -16,9 +16,12 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from openvocab.data import fingerprint
 from openvocab.data.loader import build_train_loader, dataset_dicts
 from openvocab.engine.checkpointing import AtomicCheckpointer, CheckpointHook, load_weights_for_cfg
 from openvocab.engine.errors import own_errors_in_one_line
+from openvocab.engine.estimate import EstimateHook
+from openvocab.engine.health import HealthHook
 from openvocab.engine.metrics_file import prepare_metrics
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.resuming import Plan, plan_resumption, run_record
@@ -78,6 +81,8 @@ class Trainer(DefaultTrainer):
         self._plan = Plan(0, 0, 0, 0, True)
         self._rng_states: list[dict] | None = None
         self._earlier_words: TrainedWords | None = None
+        self._earlier: dict[str, Any] | None = None
+        self.health = HealthHook(cfg)
         self.register_hooks(self.build_hooks())
 
     @classmethod
@@ -106,6 +111,7 @@ class Trainer(DefaultTrainer):
             extra = self.checkpointer.load(self.checkpointer.get_checkpoint_file())
             self._rng_states = extra.get("rng_states")
             self._earlier_words = TrainedWords.from_checkpoint(extra)
+            self._earlier = extra
             self._log_plan()
             return
         if resume:
@@ -118,16 +124,28 @@ class Trainer(DefaultTrainer):
         Returns:
             The last results where TEST.EXPECTED_RESULTS asks for their verification, else None.
         """
-        for name in self.cfg.DATASETS.TEST:
-            dataset_dicts(name)  # a missing test set is an error now, not after hours
-        self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
-        if not self.cfg.MODEL.VOCABULARY.TRAIN:
-            train_with_words_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg.MODEL.VOCABULARY.WORDS)
-        self.checkpointer.record[WORDS] = self._words().as_checkpoint()
+        self.prepare()
         logging.getLogger(TrainerBase.__module__).addFilter(own_errors_in_one_line)  # a second time changes nothing
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
         return super().train()
+
+    def prepare(self) -> None:
+        """Builds the data loader, and tells what can be told before the first step.
+
+        Raises:
+            ValueError: data or words that cannot be trained on, or data that have changed since the checkpoint.
+        """
+        for name in self.cfg.DATASETS.TEST:
+            dataset_dicts(name)  # a missing test set is an error now, not after hours
+        loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
+        if self._earlier is not None:
+            fingerprint.require_same_data(self._earlier.get(fingerprint.KEY), loader.about.fingerprint)
+        if not self.cfg.MODEL.VOCABULARY.TRAIN:
+            train_with_words_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg.MODEL.VOCABULARY.WORDS)
+        self.data_loader = self.health.begin(self.model, loader, self._earlier or {})
+        self.checkpointer.record |= {WORDS: self._words().as_checkpoint(), fingerprint.KEY: loader.about.fingerprint}
+        self.checkpointer.record |= self.health.at_start()
 
     @property
     def _start_draw(self) -> int:
@@ -157,13 +175,15 @@ class Trainer(DefaultTrainer):
         """Lists Detectron2's hooks in its order; the writers follow in `train`.
 
         Returns:
-            Timer, schedule, checkpoint, evaluation.
+            Timer, schedule, checkpoint, evaluation, what is told early.
         """
         return [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             CheckpointHook(self.checkpointer, self.cfg.SOLVER.CHECKPOINT_PERIOD),
             EvaluationHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate),
+            self.health,
+            EstimateHook(),
         ]
 
     def build_writers(self) -> list[EventWriter]:
