@@ -42,6 +42,11 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.INPUT.COLOR_JITTER = True  # SSD photometric distortion in training
     cfg.INPUT.SIZE_DIVISIBILITY = 32  # pixels; evaluation without sliding window pads to a multiple
 
+    _add_evaluation_and_data(cfg)
+
+
+def _add_evaluation_and_data(cfg: CN) -> None:
+    node = type(cfg)
     cfg.TEST.SLIDING_WINDOW = node()
     cfg.TEST.SLIDING_WINDOW.ENABLED = False
     cfg.TEST.SLIDING_WINDOW.SIZE = 640  # pixels; the square that the windows are cut from

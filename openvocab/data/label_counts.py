@@ -79,7 +79,7 @@ class LabelCounts:
         width = _NAME + 11
         lines = ["".join(f"{cell:<{width}}" for cell in cells[start : start + _COLUMNS]).rstrip()
                  for start in range(0, len(cells), _COLUMNS)]  # fmt: skip
-        missing = [names[label] for label in np.flatnonzero(self.pixels == 0)]
+        missing = [_short(names[label]) for label in np.flatnonzero(self.pixels == 0)]
         head = f"labels of {self.samples} samples: {100 * self.ignored_share:.1f} % of the pixels ignored; of the rest"
         never = f"{len(missing)} of {len(names)} classes never occur in them"
         return "\n".join([head, *lines, f"{never}: {first_of(missing)}" if missing else "every class occurs"])

@@ -81,7 +81,8 @@ class _DrawnDataset(_MappedDataset):
             sample = self._map(draw, item)
             if not isinstance(sample, _Failure):
                 return sample | {SKIPPED: skipped} if skipped else sample
-            if not self._skip_unreadable or len(skipped) == MOST_SKIPPED or not unreadable(item):
+            most = min(MOST_SKIPPED, len(self._dicts) - 1)  # then it would begin again
+            if not self._skip_unreadable or len(skipped) == most or not unreadable(item):
                 return sample
             skipped[item["file_name"]] = sample.text
 
