@@ -118,8 +118,8 @@ class HealthHook(hooks.HookBase):
             return
         confusion = self._pictures.most_similar(model)
         agreement = _agreement(confusion)
-        logger.info("without training, the most similar word is right at %.1f %% of the pixels of %d training pictures",
-                    100 * agreement, len(data.some))  # fmt: skip
+        logger.info("before the first step the most similar word is right at %.1f %% of the pixels of %d training "
+                    "pictures", 100 * agreement, len(data.some))  # fmt: skip
         self._at_start = agreement if at_start is None else at_start
         if shifted := shifted_labels(confusion, self._pictures.names):
             logger.warning("%s", shifted)

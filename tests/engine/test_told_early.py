@@ -27,9 +27,10 @@ SHIPPED = {"catseg": {}, "lseg": {"MODEL.WEIGHTS": "emojiscapes_lseg.pth"}}
 @pytest.fixture
 def trainer(tmp_path):
     """Makes a trainer of a small model on the pictures, whose labels are shifted."""
-    def make(method, shift=0, **more):
+    def make(method, shift=0, trained=True, **more):
         entry = twenty_pictures.write_pictures(tmp_path / "twenty", shift)
-        words = twenty_pictures.arguments(f"emojiscapes/{method}", entry, tmp_path / "out", **SHIPPED[method], **more)
+        keys = more | (SHIPPED[method] if trained else {})
+        words = twenty_pictures.arguments(f"emojiscapes/{method}", entry, tmp_path / "out", **keys)
         cfg = job_config(build_parser().parse_args(words), "cpu")
         register(cfg)
         torch.manual_seed(cfg.SEED)
@@ -96,6 +97,15 @@ def test_what_is_no_shift():
     neighbours = confused()
     neighbours[[2, 3]] = neighbours[[3, 2]]  # two words for the same thing, one after the other
     assert not shifted_labels(neighbours, NAMES)
+    divided = np.zeros((8, 9), np.int64)
+    for label, own, after in ((0, 0, 90), (2, 0, 90), (4, 0, 90), (5, 30, 10), (7, 30, 10)):
+        divided[label, [label, (label + 1) % 8]] = own, after
+        divided[label, -1] = 100 - own - after
+    assert not shifted_labels(divided, NAMES), "three classes for it and two against"
+    chance = np.zeros((40, 41), np.int64)
+    chance[np.arange(40), (np.arange(40) + 7) % 40] = 100
+    chance[[3, 12, 30]] = np.eye(41, dtype=np.int64)[[4, 13, 31]]
+    assert not shifted_labels(chance, [f"word {index}" for index in range(40)]), "three of forty by chance"
     assert not shifted_labels(confused(1, classes=2), NAMES[:2]), "of two words each stands on either side of the other"
 
 
@@ -206,7 +216,7 @@ def test_memory_of_this_process():
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "steps"), [("catseg", 30), ("lseg", 30)])
 def test_training_on_twenty_pictures_raises_miou(trainer, tmp_path, method, steps):
-    made = trainer(method, **{"DATASETS.TEST": ("twenty",), "SOLVER.MAX_ITER": steps, "MODEL.WEIGHTS": ""})
+    made = trainer(method, trained=False, **{"DATASETS.TEST": ("twenty",), "SOLVER.MAX_ITER": steps})
     before = made.test(made.cfg, made.model)["sem_seg"]["mIoU"]
     made.train()
     after = json.loads((tmp_path / "out" / "twenty_results.json").read_text())["scores"]["mIoU"]
