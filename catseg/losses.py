@@ -47,3 +47,21 @@ def segmentation_loss(logits: Tensor, labels: Sequence[Tensor], ignore_label: in
         total = total + (negative.sum(dim=0) * counted).sum() - (positive * known).sum()
         pixels = pixels + counted.sum()
     return total / (pixels * logits.shape[1]).clamp(min=1)
+
+
+def constant_loss(shares: Tensor, ignored: float, named: Tensor, ignored_pixels: str) -> float:
+    """Computes what the best answer loses that ignores the picture: of each class, its frequency everywhere.
+
+    Args:
+        shares: (T,) of each class among the pixels that have one.
+        ignored: share of the pixels that have none.
+        named: (T,) how often a class is among a batch's words, 0..1; where it is not, it is not in the labels either.
+        ignored_pixels: as for `segmentation_loss`.
+
+    Returns:
+        The mean over classes of the entropy of "this pixel is of the class", in nats.
+    """
+    frequency = shares.double() * (1 if ignored_pixels == "masked" else 1 - ignored)
+    chance = (frequency / named.clamp(min=1e-12)).clamp(0, 1)
+    entropy = -torch.xlogy(chance, chance) - torch.xlogy(1 - chance, 1 - chance)
+    return float((named * entropy).sum() / named.sum())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from catseg.checkpoint import from_released, guess_config, to_released
 from catseg.cost_volume import compute_cost
-from catseg.losses import segmentation_loss
+from catseg.losses import constant_loss, segmentation_loss
 from catseg.pruning import Pruning, competitive_classes
 from openvocab.augmented_views import AugmentedViews
 from openvocab.clip.build import Clip, build_clip
@@ -62,6 +62,8 @@ class CATSeg(OpenVocabularyModel):
         ValueError: taps that CLIP does not have, pruning by a global view without windows, or sizes of augmented views
             that windows do not fit or that change nothing.
     """
+
+    similarity_is_clips = True
 
     @configurable
     def __init__(self, *, clip: Clip, sem_seg_head: nn.Module, taps: Sequence[int], input_size: int,
@@ -161,6 +163,10 @@ class CATSeg(OpenVocabularyModel):
         text = self.text_features(vocabularies[0])
         logits = self.sem_seg_head(self.encode_images(views), text)
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
+
+    def constant_loss(self, shares: Tensor, ignored: float, named: Tensor) -> float:
+        """Computes what a constant answer loses; see `OpenVocabularyModel.constant_loss`."""
+        return constant_loss(shares, ignored, named, self.ignored_pixels)
 
     def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
                 short_side: int | None = None) -> list[Tensor]:

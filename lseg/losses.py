@@ -33,3 +33,18 @@ def segmentation_loss(logits: Sequence[Tensor], labels: Sequence[Tensor], ignore
         total = total + F.cross_entropy(maps[None], label[None], ignore_index=ignore_label, reduction="sum")
         pixels = pixels + (label != ignore_label).sum()
     return total / pixels.clamp(min=1)
+
+
+def constant_loss(shares: Tensor, named: Tensor) -> float:
+    """Computes what the best answer loses that ignores the picture: the frequencies of the classes everywhere.
+
+    Args:
+        shares: (T,) of each class among the pixels that have one.
+        named: (T,) how often a class is among a batch's words, 0..1; where words are sampled, this is a bound from
+            above, for the frequencies among them add up to 1 on average only.
+
+    Returns:
+        The entropy of the classes, in nats.
+    """
+    shares = shares.double()
+    return float((torch.xlogy(shares, named.clamp(min=1e-12)) - torch.xlogy(shares, shares)).sum())

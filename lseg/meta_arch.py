@@ -16,7 +16,7 @@ from lseg.checkpoint import from_released, guess_config, to_released
 from lseg.fast_stages import FastStages
 from lseg.head import upsample
 from lseg.image_encoder import STRIDE, build_image_encoder
-from lseg.losses import segmentation_loss
+from lseg.losses import constant_loss, segmentation_loss
 from lseg.multi_scale import MultiScale, multi_scale_scores
 from lseg.pixel_text import TEMPERATURE, correlation, normalize_pixels
 from openvocab.augmented_views import AugmentedViews
@@ -232,6 +232,10 @@ class LSeg(OpenVocabularyModel):
         logits = [resize(self.sem_seg_head(each, self.text_features(words))[None], tuple(label.shape))[0]
                   for each, words, label in zip(pixels, vocabularies, labels)]
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label)}
+
+    def constant_loss(self, shares: Tensor, ignored: float, named: Tensor) -> float:
+        """Computes what a constant answer loses; see `OpenVocabularyModel.constant_loss`."""
+        return constant_loss(shares, named)
 
     def seen_maps(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures,
                   short_side: int | None = None) -> Tensor:

@@ -42,6 +42,11 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.INPUT.COLOR_JITTER = True  # SSD photometric distortion in training
     cfg.INPUT.SIZE_DIVISIBILITY = 32  # pixels; evaluation without sliding window pads to a multiple
 
+    _add_evaluation_and_data(cfg)
+
+
+def _add_evaluation_and_data(cfg: CN) -> None:
+    node = type(cfg)
     cfg.TEST.SLIDING_WINDOW = node()
     cfg.TEST.SLIDING_WINDOW.ENABLED = False
     cfg.TEST.SLIDING_WINDOW.SIZE = 640  # pixels; the square that the windows are cut from
@@ -51,7 +56,12 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.TEST.PREDICTIONS = False  # writes label maps and sem_seg_predictions.json below OUTPUT_DIR/predictions
     cfg.TEST.ORACLE_GRID = 0  # side of a grid; > 0 reports the mIoU that true labels averaged to this grid would reach
 
+    # Iterations after which a training is asked whether it learns, as at each evaluation from then on; 0 = never.
+    cfg.TEST.HEALTH_STEPS = 200
+
     # Datasets of one's own: {NAME, IMAGES, LABELS, WORDS, IGNORE_LABEL (default 255)} each, see datasets/README.md.
     cfg.DATASETS.FOLDERS = []
 
+    # Training leaves out pictures and masks that cannot be read, names and counts them; False: the first one ends it.
+    cfg.DATALOADER.SKIP_UNREADABLE = False
     cfg.DATALOADER.MAPPER_SEED = 0  # seed of the augmentations; -1 takes SEED

@@ -69,7 +69,13 @@ class OpenVocabularyModel(nn.Module):
         vocabulary: default words and how words are used.
         ignore_label: of pixels without a class.
         augmentation: views that evaluation averages, or None for a single one.
+
+    Attributes:
+        similarity_is_clips: whether `similarity` compares CLIP's own features, so that it means something as soon as
+            CLIP is loaded; otherwise what it compares is trained.
     """
+
+    similarity_is_clips = False
 
     def __init__(self, vocabulary: VocabularyOptions, ignore_label: int, augmentation: AugmentedViews | None = None):
         super().__init__()
@@ -85,6 +91,11 @@ class OpenVocabularyModel(nn.Module):
     def device(self) -> torch.device:
         """Where the model lives."""
         return next(self.parameters()).device
+
+    @property
+    def is_random(self) -> bool:
+        """Whether neither weights were loaded nor a loss was computed; CLIP may have been loaded all the same."""
+        return self._is_random
 
     @property
     def text_encoder(self) -> TextEncoder:
@@ -110,6 +121,19 @@ class OpenVocabularyModel(nn.Module):
 
         Returns:
             Names and scalars.
+        """
+        raise NotImplementedError
+
+    def constant_loss(self, shares: Tensor, ignored: float, named: Tensor) -> float:
+        """Computes the loss of the best answer that ignores the picture, from frequencies alone.
+
+        Args:
+            shares: (T,) of each class among the pixels that have one; they add up to 1.
+            ignored: share of the pixels that have none, 0..1.
+            named: (T,) how often a class is among the words of a batch, 0..1; all 1 where words are not sampled.
+
+        Returns:
+            The loss, to compare with the sum of what `losses` gives.
         """
         raise NotImplementedError
 

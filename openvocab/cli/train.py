@@ -21,8 +21,9 @@ from openvocab.data.loader import require_registered
 from openvocab.data.register import register_all
 from openvocab.engine.environment import Place, device_of, place_in, require_same_count
 from openvocab.engine.errors import failing_together, report_user_errors
+from openvocab.engine.estimate import dry_run
 from openvocab.engine.folder import claimed_folder, newest_checkpoint
-from openvocab.engine.job import setup_job
+from openvocab.engine.job import setup_dry_run, setup_job
 from openvocab.engine.launcher import check_meeting, count_processes, run_here, run_processes
 from openvocab.engine.resuming import after_interruption
 from openvocab.engine.setup import build_cfg, import_method
@@ -34,6 +35,7 @@ ABOUT = """
 examples:
   openvocab train --config-file catseg_b --num-gpus 8
   openvocab train --config-file emojiscapes/catseg --num-gpus 0 --resume
+  openvocab train --config-file catseg_b --dry-run           looks at the data, takes two steps, writes nothing
   openvocab evaluate --config-file catseg_b MODEL.WEIGHTS model_base.pth DATASETS.TEST "('ade20k_150_test_sem_seg',)"
 
 your own folders of images and masks, with a line of words.txt for each value (or all this in a file with _BASE_):
@@ -67,6 +69,10 @@ def build_parser(program: str = "openvocab train", evaluate: bool = False) -> ar
     if not evaluate:
         detectron2.add_argument("--keep", type=_above_zero(int), default=0, metavar="N", help="of the periodic "
                                 "checkpoints only the newest N stay, beside the best and the last (default: all)")
+    detectron2.add_argument(
+        "--dry-run", action="store_true", help="all that comes before a training and two real steps, then its time and "
+        "memory; writes nothing, also beside a training in OUTPUT_DIR",
+    )
     description = "Evaluates a checkpoint (MODEL.WEIGHTS)." if evaluate else "Trains a config, and evaluates it."
     parser = Parser(program, description, ABOUT, parents=[detectron2], add_help=False)
     parser.set_defaults(deadline=None)
@@ -74,7 +80,9 @@ def build_parser(program: str = "openvocab train", evaluate: bool = False) -> ar
     parser.set_defaults(config_file=None, num_gpus=None, num_machines=None, machine_rank=None, dist_url=None)
     if evaluate:
         parser.set_defaults(eval_only=True)
-        next(action for action in parser._actions if action.dest == "eval_only").help = argparse.SUPPRESS
+        for action in parser._actions:
+            if action.dest in ("eval_only", "dry_run"):
+                action.help = argparse.SUPPRESS
     return parser
 
 
@@ -101,41 +109,91 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
         KeyboardInterrupt: says what --resume would go on with.
     """
     training, resume = not args.eval_only, args.resume
+    if args.dry_run:
+        try_out(cfg, args)
+        return
     stop = StopRequest(args.deadline)
     with stop.listening(), claimed_folder(cfg.OUTPUT_DIR, training=training, resume=resume):
-        register_all()
-        register_folders(cfg.DATASETS.FOLDERS)
-        import_method(cfg.MODEL.META_ARCHITECTURE)
+        register(cfg)
         if not training and not resume:
             weights_path(cfg.MODEL.WEIGHTS)  # before a config is written
         setup_job(cfg, args.command_line, training=training, resume=resume)
-        require_datasets([*cfg.DATASETS.TEST, *(cfg.DATASETS.TRAIN if training else ())])
-        last = newest_checkpoint(cfg.OUTPUT_DIR) if resume else None
-        if last:
-            cfg = cfg.clone()
-            cfg.defrost()
-            cfg.MODEL.WEIGHTS = str(last)  # it holds the whole model, so nothing is fetched
-            cfg.freeze()
+        require_datasets(cfg, training)
+        if resume:
+            cfg = with_newest_checkpoint(cfg)
         if training:
             train(cfg, resume, stop, args.keep)
         else:
             evaluate(cfg, resume, stop)
 
 
-def require_datasets(names: list[str]) -> None:
+def try_out(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Does in one process what comes before a training and two steps of it, and touches nothing in OUTPUT_DIR.
+
+    Args:
+        cfg: of the job, frozen.
+        args: the command line.
+
+    Raises:
+        ValueError: an evaluation is asked for, or what training refuses.
+    """
+    if args.eval_only:
+        raise ValueError("--dry-run: got it with an evaluation, expected a training")
+    register(cfg)
+    setup_dry_run(cfg, args.command_line)
+    require_datasets(cfg, training=True)
+    trainer = Trainer(with_newest_checkpoint(cfg) if args.resume else cfg)
+    trainer.resume_or_load(resume=args.resume)
+    dry_run(trainer)
+
+
+def register(cfg: CfgNode) -> None:
+    """Registers datasets and method.
+
+    Args:
+        cfg: of the job.
+
+    Raises:
+        ValueError: folders or a method that cannot be.
+    """
+    register_all()
+    register_folders(cfg.DATASETS.FOLDERS)
+    import_method(cfg.MODEL.META_ARCHITECTURE)
+
+
+def with_newest_checkpoint(cfg: CfgNode) -> CfgNode:
+    """Gives the config of a job that resumes, with OUTPUT_DIR's newest checkpoint, if any, as its weights.
+
+    Args:
+        cfg: of the job, frozen.
+    """
+    last = newest_checkpoint(cfg.OUTPUT_DIR)
+    if not last:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(last)  # it holds the whole model, so nothing is fetched
+    cfg.freeze()
+    return cfg
+
+
+def require_datasets(cfg: CfgNode, training: bool) -> None:
     """Checks that datasets are registered and ready; one process looks for all.
 
     Args:
-        names: of datasets.
+        cfg: DATASETS.TEST and TRAIN, DATALOADER.SKIP_UNREADABLE.
+        training: whether the training sets are wanted, too.
 
     Raises:
         ValueError: one is not.
     """
-    for name in names:
+    test, train = cfg.DATASETS.TEST, cfg.DATASETS.TRAIN if training else ()
+    for name in (*test, *train):
         require_registered(name)
+    may_skip = set(train) - set(test) if cfg.DATALOADER.SKIP_UNREADABLE else ()
     with failing_together():
         if comm.is_main_process():
-            require_ready(names)
+            require_ready([*test, *train], may_skip=may_skip)
 
 
 def train(cfg: CfgNode, resume: bool, stop: StopRequest, keep: int) -> None:

@@ -11,8 +11,10 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from openvocab.console import did_you_mean
+from openvocab.data.fingerprint import fingerprint
+from openvocab.data.label_counts import LabelCounts, count_first_labels, evenly_spread
 from openvocab.data.mapper import SemSegTestMapper, SemSegTrainMapper
-from openvocab.data.reading import check_labels, label_name, read_labels
+from openvocab.data.reading import unreadable
 from openvocab.data.sampler import ResumableTrainingSampler
 from openvocab.engine.errors import failing_together, raised_by_us
 from openvocab.evaluation.words import words_for_test
@@ -20,8 +22,14 @@ from openvocab.vocab.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-LABEL_CHECKS = 32
-"""Label files that are read before training starts."""
+PICTURES = 8
+"""Training pictures that a model is shown before it is trained, and again when it is asked what it has learned."""
+
+MOST_SKIPPED = 10
+"""Samples one after the other that DATALOADER.SKIP_UNREADABLE leaves out: where more fail, the disk is gone."""
+
+SKIPPED = "skipped"
+"""Key of a sample: {file: why} of those in whose place it stands."""
 
 
 class _Failure(NamedTuple):
@@ -53,11 +61,30 @@ class _MappedDataset(Dataset):
 
 
 class _DrawnDataset(_MappedDataset):
-    """A dataset that is asked for (number of the draw, index)."""
+    """A dataset that is asked for (number of the draw, index).
+
+    Args:
+        dicts: the dataset.
+        mapper: asked with the number of the draw and a dict.
+        skip_unreadable: whether the next sample of the list stands in for one that cannot be read: a batch keeps its
+            size, and a resumed run takes the same samples.
+    """
+
+    def __init__(self, dicts: list[dict[str, Any]], mapper: Callable[..., dict[str, Any]], skip_unreadable: bool):
+        super().__init__(dicts, mapper)
+        self._skip_unreadable = skip_unreadable
 
     def __getitem__(self, draw_and_index: tuple[int, int]) -> dict[str, Any] | _Failure:
-        draw, index = draw_and_index
-        return self._map(draw, self._dicts[index])
+        (draw, index), skipped = draw_and_index, {}
+        while True:
+            item = self._dicts[(index + len(skipped)) % len(self._dicts)]
+            sample = self._map(draw, item)
+            if not isinstance(sample, _Failure):
+                return sample | {SKIPPED: skipped} if skipped else sample
+            most = min(MOST_SKIPPED, len(self._dicts) - 1)  # then it would begin again
+            if not self._skip_unreadable or len(skipped) == most or not unreadable(item):
+                return sample
+            skipped[item["file_name"]] = sample.text
 
 
 class _Loader(DataLoader):
@@ -86,22 +113,66 @@ class _LoaderWithWords(_Loader):
             yield batch
 
 
-class _LoaderInStep(_Loader):
-    """For training, where every process takes a batch per step: one that has none stops the others, too."""
+class TrainLoader(_Loader):
+    """For training, where every process takes a batch per step: one that has none stops the others, too.
+
+    Attributes:
+        about: the data.
+        skipped: {file: why} of samples that could not be read and were asked for in this process.
+    """
+
+    def __init__(self, about: "TrainingData", dataset: Dataset, **options: Any) -> None:
+        """Adds what is known of the data.
+
+        Args:
+            about: see the attributes.
+            dataset: see `DataLoader`.
+            **options: see `DataLoader`.
+        """
+        super().__init__(dataset, **options)
+        self.about = about
+        self.skipped: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        """Yields batches without end, lists of samples."""
         batches = super().__iter__()
         while True:  # the sampler never ends
             with failing_together():
                 batch = next(batches)
+            for sample in batch:
+                for name, why in sample.pop(SKIPPED, {}).items():
+                    self._tell(name, why)
             yield batch
 
+    def _tell(self, name: str, why: str) -> None:
+        if name not in self.skipped:
+            self.skipped[name] = why
+            logger.warning("%s: left out, another sample stands in (%d of %d until now, DATALOADER.SKIP_UNREADABLE)",
+                           why, len(self.skipped), len(self.dataset))  # fmt: skip
 
-def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataLoader:
+
+class TrainingData(NamedTuple):
+    """What is known of training data before the first batch.
+
+    Attributes:
+        metadata: stuff_classes and ignore_label.
+        labels: counts of the label files that were read first.
+        some: `PICTURES` dataset dicts, evenly spread, always the same ones.
+        fingerprint: of all.
+    """
+
+    metadata: Any
+    labels: LabelCounts
+    some: list[dict[str, Any]]
+    fingerprint: dict[str, Any]
+
+
+def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> TrainLoader:
     """Builds the endless training loader of this process.
 
     Args:
-        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), DATALOADER.NUM_WORKERS, the mapper's keys.
+        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), DATALOADER.NUM_WORKERS, SKIP_UNREADABLE, the
+            mapper's keys.
         seed: of the shuffle.
         start_draw: number of samples that were drawn before, over all processes; not 0 on resume.
 
@@ -109,7 +180,8 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataL
         Yields lists of samples, as `SemSegTrainMapper` makes them; what the mapper refuses is a ValueError here.
 
     Raises:
-        ValueError: unknown or empty dataset, batch not divisible, datasets of different classes, labels out of range.
+        ValueError: unknown or empty dataset, batch not divisible, datasets of different classes, labels out of range,
+            or no pixel with a class in the labels that are read first.
         FileNotFoundError: a dataset is not on disk.
     """
     world_size = comm.get_world_size()
@@ -119,12 +191,14 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> DataL
         )
     metadata = _common_metadata(cfg.DATASETS.TRAIN)
     dicts = [item for name in cfg.DATASETS.TRAIN for item in dataset_dicts(name)]
-    check_first_labels(dicts, metadata)
+    skip = cfg.DATALOADER.SKIP_UNREADABLE
+    labels = count_first_labels(dicts, metadata, skip_unreadable=skip)
     sampler = ResumableTrainingSampler(
         len(dicts), seed=seed, start=start_draw, rank=comm.get_rank(), world_size=world_size
     )
-    return _LoaderInStep(
-        _DrawnDataset(dicts, SemSegTrainMapper.from_config(cfg, metadata, seed)),
+    return TrainLoader(
+        TrainingData(metadata, labels, evenly_spread(dicts, PICTURES), fingerprint(dicts)),
+        _DrawnDataset(dicts, SemSegTrainMapper.from_config(cfg, metadata, seed), skip),
         batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
         sampler=sampler,
         drop_last=True,
@@ -179,22 +253,6 @@ def dataset_dicts(name: str) -> list[dict[str, Any]]:
     if not dicts:
         raise ValueError(f"dataset {name}: got no samples, expected at least one")
     return dicts
-
-
-def check_first_labels(dicts: list[dict[str, Any]], metadata: Any, count: int = LABEL_CHECKS) -> None:
-    """Reads some labels, evenly spread over the dataset, before hours are spent on training.
-
-    Args:
-        dicts: the dataset.
-        metadata: with stuff_classes and ignore_label.
-        count: how many to read.
-
-    Raises:
-        ValueError: a label is neither a class nor ignored, or a file cannot be read; names the file.
-    """
-    for item in dicts[:: max(1, len(dicts) // count)][:count]:
-        check_labels(read_labels(item), len(metadata.stuff_classes), metadata.ignore_label, label_name(item))
-    logger.info("checked the labels of %d of %d samples", min(count, len(dicts)), len(dicts))
 
 
 def _common_metadata(names: tuple[str, ...]) -> Any:

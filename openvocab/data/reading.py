@@ -118,6 +118,23 @@ def read_pair(dataset_dict: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return image, labels
 
 
+def unreadable(dataset_dict: dict[str, Any]) -> str:
+    """Says why a sample cannot be read, or "".
+
+    Args:
+        dataset_dict: as for `read_pair`.
+
+    Returns:
+        What `read_pair` says: a file that is missing or damaged, or two of different sizes. What labels hold is not
+        looked at.
+    """
+    try:
+        read_pair(dataset_dict)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
+
+
 def check_same_size(
     labels: np.ndarray, label_name: str | os.PathLike, image: np.ndarray, image_name: str | os.PathLike
 ) -> None:

@@ -1,4 +1,4 @@
-"""A training whose gradients are no numbers any more, or grow beyond all measure, is stopped before it spoils the model."""
+"""A training whose gradients are no numbers any more, or grow beyond measure, is stopped before it spoils the model."""
 
 import math
 from collections import deque

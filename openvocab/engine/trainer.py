@@ -19,10 +19,13 @@ from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from openvocab.data import fingerprint
 from openvocab.data.loader import build_train_loader, dataset_dicts
 from openvocab.engine.checkpointing import AtomicCheckpointer, load_weights_for_cfg
 from openvocab.engine.errors import failing_together, own_errors_in_one_line
+from openvocab.engine.estimate import EstimateHook
 from openvocab.engine.folder import BEST, whole_checkpoint
+from openvocab.engine.health import HealthHook
 from openvocab.engine.hooks import CheckpointHook, EvaluationHook, StopHook
 from openvocab.engine.metrics_file import prepare_metrics
 from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
@@ -83,6 +86,8 @@ class Trainer(DefaultTrainer):
         self._stop = stop or StopRequest()
         self._checkpoints = CheckpointHook(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, keep)
         self._evaluation = EvaluationHook(cfg.TEST.EVAL_PERIOD, self._evaluate, self._keep_best)
+        self._earlier: dict[str, Any] | None = None
+        self.health = HealthHook(cfg)
         self.register_hooks(self.build_hooks())
 
     @classmethod
@@ -112,6 +117,7 @@ class Trainer(DefaultTrainer):
             self.evaluation_pending = extra.get("evaluation_pending", False)
             self._rng_states = extra.get("rng_states")
             self._earlier_words = TrainedWords.from_checkpoint(extra)
+            self._earlier = extra
             self._log_plan()
             return
         if resume:
@@ -127,12 +133,7 @@ class Trainer(DefaultTrainer):
         Raises:
             Stopped: as asked; all is saved.
         """
-        for name in self.cfg.DATASETS.TEST:
-            dataset_dicts(name)  # a missing test set is an error now, not after hours
-        self.data_loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
-        if not self.cfg.MODEL.VOCABULARY.TRAIN:
-            train_with_words_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg.MODEL.VOCABULARY.WORDS)
-        self.checkpointer.record[WORDS] = self._words().as_checkpoint()
+        self.prepare()
         logging.getLogger(TrainerBase.__module__).addFilter(own_errors_in_one_line)  # a second time changes nothing
         if comm.is_main_process():
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
@@ -144,6 +145,23 @@ class Trainer(DefaultTrainer):
             comm.synchronize()  # the first process to end would take the others with it
             done = min(self.iter + 1, self.max_iter)
             raise Stopped(after_interruption(self.cfg.OUTPUT_DIR, done, str(stop).split(":")[0])) from None
+
+    def prepare(self) -> None:
+        """Builds the data loader, and tells what can be told before the first step.
+
+        Raises:
+            ValueError: data or words that cannot be trained on, or data that have changed since the checkpoint.
+        """
+        for name in self.cfg.DATASETS.TEST:
+            dataset_dicts(name)  # a missing test set is an error now, not after hours
+        loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
+        if self._earlier is not None:
+            fingerprint.require_same_data(self._earlier.get(fingerprint.KEY), loader.about.fingerprint)
+        if not self.cfg.MODEL.VOCABULARY.TRAIN:
+            train_with_words_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg.MODEL.VOCABULARY.WORDS)
+        self.data_loader = self.health.begin(self.model, loader, self._earlier or {})
+        self.checkpointer.record |= {WORDS: self._words().as_checkpoint(), fingerprint.KEY: loader.about.fingerprint}
+        self.checkpointer.record |= self.health.at_start()
 
     @property
     def _start_draw(self) -> int:
@@ -173,13 +191,15 @@ class Trainer(DefaultTrainer):
         """Lists Detectron2's hooks in its order; the writers follow in `train`.
 
         Returns:
-            Timer, schedule, checkpoint, evaluation, leaving early.
+            Timer, schedule, checkpoint, evaluation, what is told early, leaving early.
         """
         return [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
             self._checkpoints,
             self._evaluation,
+            self.health,
+            EstimateHook(),
             StopHook(self._stop, self._checkpoints),
         ]
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 
 def sample_vocabulary(present: Iterable[int], size: int, n: int, generator: torch.Generator | None = None) -> list[int]:
@@ -31,3 +32,20 @@ def sample_vocabulary(present: Iterable[int], size: int, n: int, generator: torc
             break
         kept.add(index)
     return sorted(kept)
+
+
+def chance_to_be_named(in_batch: Tensor, n: int) -> Tensor:
+    """Gives how often each class is among the words of a training batch.
+
+    Args:
+        in_batch: (T,), how often the labels of a batch hold a class, 0..1.
+        n: classes wanted, see `sample_vocabulary`; 0 = all.
+
+    Returns:
+        (T,) 0..1: of the classes that are absent, those that fill up are drawn alike.
+    """
+    if not 0 < n < len(in_batch):
+        return torch.ones_like(in_batch)
+    present = in_batch.sum()
+    filled = ((n - present) / (len(in_batch) - present).clamp(min=1)).clamp(0, 1)
+    return in_batch + (1 - in_batch) * filled

@@ -1,10 +1,12 @@
 """The loss against the textbook formula with one-hot targets."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from catseg.losses import segmentation_loss
+from catseg.losses import constant_loss, segmentation_loss
 
 IGNORE = 255
 
@@ -70,3 +72,24 @@ def test_labels_without_a_word(value):
 def test_unknown_rule():
     with pytest.raises(ValueError, match="'drop', expected one of"):
         segmentation_loss(torch.zeros(1, 3, 2, 2), [torch.zeros(4, 4, dtype=torch.long)], IGNORE, "drop")
+
+
+@pytest.mark.parametrize("rule", ["negative", "masked"])
+def test_the_best_constant_answer(rule):
+    """Given as logits, the frequencies lose exactly that, and less than any other constant."""
+    labels = [torch.tensor([[0, 0, 0, 1], [2, 0, IGNORE, IGNORE]])]
+    shares, ignored = torch.tensor([4, 1, 1]) / 6, 2 / 8
+    best = constant_loss(shares, ignored, torch.ones(3), rule)
+    counted = 6 if rule == "masked" else 8
+    logits = (torch.tensor([4, 1, 1], dtype=torch.float64) / counted).logit().view(1, 3, 1, 1).expand(1, 3, 2, 4)
+    assert abs(float(segmentation_loss(logits, labels, IGNORE, rule)) - best) < 1e-6  # shares are float32
+    for step in torch.randn(20, 1, 3, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64):
+        assert float(segmentation_loss(logits + 0.3 * step, labels, IGNORE, rule)) > best
+
+
+def test_the_best_constant_answer_where_words_are_sampled():
+    """A class that is named in half of the batches fills twice the share there, and no other batch asks for it."""
+    half = constant_loss(torch.tensor([0.75, 0.25]), 0.0, torch.tensor([1.0, 0.5]), "masked")
+    entropies = [-(p * math.log(p) + (1 - p) * math.log(1 - p)) for p in (0.75, 0.5)]
+    assert half == pytest.approx((entropies[0] + 0.5 * entropies[1]) / 1.5, rel=1e-6)
+    assert constant_loss(torch.tensor([1.0, 0.0]), 0.0, torch.ones(2), "masked") == 0

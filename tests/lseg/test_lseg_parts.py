@@ -10,6 +10,7 @@ from torch import nn
 from lseg.dpt_decoder import DPTDecoder, FusionBlock
 from lseg.fast_stages import FastCorrelation
 from lseg.image_encoder import Readout, Reassemble
+from lseg.losses import constant_loss, segmentation_loss
 from lseg.multi_scale import MultiScale, crop_origins, multi_scale_scores
 from lseg.pixel_text import correlation, normalize_pixels
 from lseg.spatial_regularization import SpatialRegularization
@@ -126,3 +127,18 @@ def test_multi_scale_flips_back():
     picture = torch.rand(3, 48, 48)
     scores = multi_scale_scores(lambda crop: crop[:1], picture, sizes)
     torch.testing.assert_close(scores, 2 * picture[:1])
+
+
+def test_the_best_constant_answer():
+    """Given as logits, the frequencies lose exactly that, and less than any other constant."""
+    labels, shares = [torch.tensor([[0, 0, 0, 1], [2, 0, 255, 255]])], torch.tensor([4, 1, 1], dtype=torch.float64) / 6
+    best, logits = constant_loss(shares, torch.ones(3)), shares.log().view(3, 1, 1).expand(3, 2, 4)
+    assert float(segmentation_loss([logits], labels, 255)) == pytest.approx(best, rel=1e-12)
+    for step in torch.randn(20, 3, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64):
+        assert float(segmentation_loss([logits + 0.3 * step], labels, 255)) > best
+
+
+def test_the_best_constant_answer_where_words_are_sampled():
+    """Two batches, one of which has words 0 and 1 and the other 0 and 2: either word is its half of the pixels."""
+    shares, named = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([1.0, 0.5, 0.5])
+    assert constant_loss(shares, named) == pytest.approx(math.log(2), rel=1e-6)

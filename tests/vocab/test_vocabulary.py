@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from openvocab.vocab.sampling import sample_vocabulary
+from openvocab.vocab.sampling import chance_to_be_named, sample_vocabulary
 from openvocab.vocab.templates import TEMPLATES, templates
 from openvocab.vocab.vocabulary import (
     Vocabulary,
@@ -235,3 +235,16 @@ def test_lseg_has_a_list_of_its_own():
     assert len(words) == 150 and words[58] == words[130] == "screen" and words[7] == "bed" and words[89] == "television"
     assert sum(a != b for a, b in zip(ours.entries, theirs.entries)) == 16 and ours.names == theirs.names
     assert Vocabulary.builtin("coco_stuff_171", words="lseg_labels") == Vocabulary.builtin("coco_stuff_171")
+
+
+def test_the_chance_to_be_named_is_how_often_it_happens():
+    """Ten classes, of which the first is in every batch, the second in half of them, the others in none."""
+    generator, named, draws = torch.Generator().manual_seed(0), torch.zeros(10), 4000
+    for draw in range(draws):
+        named[sample_vocabulary({0, 1} if draw % 2 else {0}, 10, 4, generator)] += 1 / draws
+    expected = chance_to_be_named(torch.tensor([1.0, 0.5] + [0.0] * 8), 4)
+    # Drawn one by one it is exact; with the mean number of classes present, a hundredth remains. Four standard
+    # deviations of 4000 draws are 0.03.
+    torch.testing.assert_close(named, expected, rtol=0, atol=0.04)
+    assert chance_to_be_named(torch.zeros(3), 0).tolist() == [1, 1, 1]
+    assert chance_to_be_named(torch.zeros(3), 5).tolist() == [1, 1, 1]

@@ -19,11 +19,12 @@ MAX_ERRORS = 20
 VALUES = 1 << 16
 
 
-def check_folder(folder: FolderDataset) -> Report:
+def check_folder(folder: FolderDataset, *, skip_unreadable: bool = False) -> Report:
     """Checks pairs, and of each that image and mask are whole, of one size, and that the mask holds indices of words.
 
     Args:
         folder: the dataset.
+        skip_unreadable: whether pairs that cannot be read are a warning, unless all are.
 
     Returns:
         The report; warnings name words that no mask shows, and what else looks wrong.
@@ -35,15 +36,19 @@ def check_folder(folder: FolderDataset) -> Report:
     except (ValueError, OSError) as error:
         report.errors.append(str(error))
         return report
-    counts = np.zeros(VALUES, dtype=np.int64)
+    counts, unreadable = np.zeros(VALUES, dtype=np.int64), []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoding releases Python's lock
         checked = pool.map(partial(_check_pair, len(names), folder.ignore_label), pairs)
-        for (values, pixels), error in tqdm(checked, folder.name, len(pairs), unit="pair", delay=5, leave=False):
+        for found, wrong, damage in tqdm(checked, folder.name, len(pairs), unit="pair", delay=5, leave=False):
+            values, pixels = found
             counts[values] += pixels
-            report.errors += [error] if error else []
-    hidden = len(report.errors) - MAX_ERRORS
-    if hidden > 0:
-        report.errors[MAX_ERRORS:] = [f"and {hidden} more"]
+            report.errors += [wrong] if wrong else []
+            unreadable += [damage] if damage else []
+    if skip_unreadable and len(unreadable) < len(pairs):
+        report.warnings += _first(unreadable)
+    else:
+        report.errors += unreadable
+    report.errors = _first(report.errors)
     occurring = [label for label in range(len(names)) if counts[label] and label != folder.ignore_label]
     report.notes.append(f"{len(pairs)} images, {len(occurring)} of {len(names)} words occur")
     report.warnings += suspicions(counts, names, folder.ignore_label)
@@ -52,19 +57,28 @@ def check_folder(folder: FolderDataset) -> Report:
     return report
 
 
+def _first(texts: list[str]) -> list[str]:
+    hidden = len(texts) - MAX_ERRORS
+    return texts if hidden <= 0 else [*texts[:MAX_ERRORS], f"and {hidden} more"]
+
+
 def _check_pair(
     num_classes: int, ignore_label: int, pair: Mapping[str, Any]
-) -> tuple[tuple[np.ndarray, np.ndarray], str]:
+) -> tuple[tuple[np.ndarray, np.ndarray], str, str]:
     """Reads a pair as training does.
 
     Returns:
-        The values in the mask and the pixels of each, none where it could not be read; and what is wrong, or "".
+        The values in the mask and the pixels of each, none where it could not be read; what is wrong with them, or "";
+        and why it could not be read, or "".
     """
     found, path = (np.empty(0, np.int64), np.empty(0, np.int64)), pair["sem_seg_file_name"]
     try:
         labels = read_pair(pair)[1]
-        found = np.unique(labels[(labels >= 0) & (labels < VALUES)], return_counts=True)
-        check_labels(labels, num_classes, ignore_label, path)
     except (ValueError, OSError) as error:
-        return found, str(error)
-    return found, ""
+        return found, "", str(error)
+    found = np.unique(labels[(labels >= 0) & (labels < VALUES)], return_counts=True)
+    try:
+        check_labels(labels, num_classes, ignore_label, path)
+    except ValueError as error:
+        return found, str(error), ""
+    return found, "", ""

@@ -31,14 +31,19 @@ def suspicions(counts: np.ndarray, names: Sequence[str], ignore_label: int) -> l
         rest = "ignored" if ignore_label == 255 else "no class"
         found.append(f"the masks hold 0 and 255 alone, as editors write black and white; 255 is {rest}, so that only "
                      f"{names[0]!r} counts: write 1 for the second word")  # fmt: skip
-    elif _begin_with_one(values - {ignore_label or None}, len(names)):
+    elif begins_with_one(values - {ignore_label or None}, len(names)):
         found.append(f"labels seem to begin with 1, but the first word, {names[0]!r}, is class 0: subtract 1, or let "
                      "the first word be what 0 stands for")  # fmt: skip
     return found
 
 
-def _begin_with_one(values: set[int], words: int) -> bool:
-    """Says whether there is one number more than there are words, or all of them occur but the first."""
+def begins_with_one(values: set[int], words: int) -> bool:
+    """Says whether there is one number more than there are words, or all of them occur but the first.
+
+    Args:
+        values: that occur, without the ignore label.
+        words: how many there are.
+    """
     return max(values, default=0) == words or (words > 1 and 0 not in values and values >= set(range(1, words)))
 
 
