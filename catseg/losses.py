@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openvocab.model import check_labels
+from openvocab.labels import check_labels
 
 IGNORED_PIXELS = ("negative", "masked")
 
@@ -47,3 +47,16 @@ def segmentation_loss(logits: Tensor, labels: Sequence[Tensor], ignore_label: in
         total = total + (negative.sum(dim=0) * counted).sum() - (positive * known).sum()
         pixels = pixels + counted.sum()
     return total / (pixels * logits.shape[1]).clamp(min=1)
+
+
+def loss_count(labels: Sequence[Tensor], classes: Sequence[int], ignore_label: int, ignored_pixels: str) -> int:
+    """Counts what the mean of `segmentation_loss` goes over: pairs of a counted pixel and a class.
+
+    Args:
+        labels: maps (h, w) int64 on the host.
+        classes: T, for each map.
+        ignore_label: value of pixels without a class.
+        ignored_pixels: as for `segmentation_loss`.
+    """
+    return sum(count * (int((label != ignore_label).sum()) if ignored_pixels == "masked" else label.numel())
+               for label, count in zip(labels, classes, strict=True))

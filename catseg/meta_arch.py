@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from catseg.checkpoint import from_released, guess_config, to_released
 from catseg.cost_volume import compute_cost
-from catseg.losses import segmentation_loss
+from catseg.losses import loss_count, segmentation_loss
 from catseg.pruning import Pruning, competitive_classes
 from openvocab.augmented_views import AugmentedViews
 from openvocab.clip.build import Clip, build_clip
@@ -101,6 +101,7 @@ class CATSeg(OpenVocabularyModel):
         # A checkpoint is loaded strictly and holds all of CLIP, so there is nothing to fetch beforehand.
         clip = build_clip(cfg.MODEL.CLIP.NAME, "" if cfg.MODEL.WEIGHTS else cfg.MODEL.CLIP.PRETRAINED)
         set_trainable(clip, cfg.MODEL.CLIP.FINETUNE)
+        clip.visual.recompute = cfg.MODEL.CHECKPOINT_ACTIVATIONS
         side, rest = divmod(cfg.MODEL.CLIP.INPUT_SIZE, clip.spec.patch_size)
         if rest or not side:
             raise ValueError(f"MODEL.CLIP.INPUT_SIZE: got {cfg.MODEL.CLIP.INPUT_SIZE}, expected a multiple of "
@@ -161,6 +162,10 @@ class CATSeg(OpenVocabularyModel):
         text = self.text_features(vocabularies[0])
         logits = self.sem_seg_head(self.encode_images(views), text)
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
+
+    def loss_count(self, labels: Sequence[Tensor], vocabularies: Sequence[Vocabulary]) -> int:
+        """Counts pairs of a pixel and a class; see `OpenVocabularyModel.loss_count`."""
+        return loss_count(labels, list(map(len, vocabularies)), self.ignore_label, self.ignored_pixels)
 
     def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
                 short_side: int | None = None) -> list[Tensor]:

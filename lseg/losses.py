@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openvocab.model import check_labels
+from openvocab.labels import check_labels
 
 
 def segmentation_loss(logits: Sequence[Tensor], labels: Sequence[Tensor], ignore_label: int) -> Tensor:
@@ -33,3 +33,13 @@ def segmentation_loss(logits: Sequence[Tensor], labels: Sequence[Tensor], ignore
         total = total + F.cross_entropy(maps[None], label[None], ignore_index=ignore_label, reduction="sum")
         pixels = pixels + (label != ignore_label).sum()
     return total / pixels.clamp(min=1)
+
+
+def loss_count(labels: Sequence[Tensor], ignore_label: int) -> int:
+    """Counts what the mean of `segmentation_loss` goes over: the labelled pixels.
+
+    Args:
+        labels: maps (h, w) int64 on the host.
+        ignore_label: value of pixels that do not count.
+    """
+    return sum(int((label != ignore_label).sum()) for label in labels)
