@@ -32,6 +32,11 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.VOCABULARY.SYNONYMS = "first"  # "first" (the original's rule) or "mean" of all synonyms' embeddings
     cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all
 
+    _add_training_and_evaluation(cfg)
+
+
+def _add_training_and_evaluation(cfg: CN) -> None:
+    node = type(cfg)
     # Micro-batches per step, one after the other in each process; IMS_PER_BATCH is of all of them, in all processes.
     cfg.SOLVER.ACCUMULATE = 1
     cfg.SOLVER.OPTIMIZER = "AdamW"

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from catseg.losses import segmentation_loss
+from catseg.losses import loss_count, segmentation_loss
 
 IGNORE = 255
 
@@ -70,3 +70,17 @@ def test_labels_without_a_word(value):
 def test_unknown_rule():
     with pytest.raises(ValueError, match="'drop', expected one of"):
         segmentation_loss(torch.zeros(1, 3, 2, 2), [torch.zeros(4, 4, dtype=torch.long)], IGNORE, "drop")
+
+
+@pytest.mark.parametrize("rule", ["negative", "masked"])
+def test_what_the_mean_goes_over(rule):
+    """With it as weight, the losses of the parts add up to that of the whole; nothing counts for nothing."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, 8, 8, generator=generator, dtype=torch.float64)
+    labels = [torch.randint(0, 4, (8, 8), generator=generator) for _ in range(3)]
+    labels[0][:6], labels[1][:1], labels[2][:] = IGNORE, IGNORE, IGNORE
+    counts = [loss_count([label], [4], IGNORE, rule) for label in labels]
+    assert counts == ([4 * 16, 4 * 56, 0] if rule == "masked" else [4 * 64] * 3)
+    assert loss_count(labels, [4, 4, 4], IGNORE, rule) == sum(counts)
+    parts = [segmentation_loss(logits[[i]], [labels[i]], IGNORE, rule) * counts[i] for i in range(3)]
+    torch.testing.assert_close(sum(parts) / sum(counts), segmentation_loss(logits, labels, IGNORE, rule))
