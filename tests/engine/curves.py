@@ -17,12 +17,12 @@ from openvocab.engine.step import StepTrainer
 from openvocab.engine.trainer import wrap_for_distributed
 from openvocab.testing import TINY_CATSEG, TINY_LSEG
 
-STEPS, SIDE, NOTHING_COUNTS = 4, 32, 1
+STEPS, SIDE, NOTHING_COUNTS = 3, 32, 1
 CONFIGS = {
     "catseg": (TINY_CATSEG, ["MODEL.CATSEG.IGNORED_PIXELS", "masked", "MODEL.CATSEG.TAPS", "[0, 1]"]),
     "lseg": (TINY_LSEG, ["MODEL.LSEG.TAPS", "[0, 1, 2, 3]"]),
 }
-OF_TWO_PROCESSES = {"batch_norm": True, "size": 8, "steps": 3}  # two pictures at once, for batch statistics
+OF_TWO_PROCESSES = {"batch_norm": True, "size": 8, "steps": 2}  # two pictures at once, for batch statistics
 RECOMPUTED = ("MODEL.CHECKPOINT_ACTIVATIONS", "True")
 WORDS = ["MODEL.VOCABULARY.TRAIN", "ade20k_150", "MODEL.VOCABULARY.TRAIN_SAMPLE", "10"]
 

@@ -36,7 +36,7 @@ def test_micro_batches_equal_the_whole(method, steps):
 
 
 @both
-def test_micro_batches_equal_the_whole_in_float32(method):
+def test_gradients_in_float32(method):
     """Where a gradient is more than noise, which AdamW would turn into steps of full length."""
     def one_step(accumulate):
         trainer, model, losses = trained(method, torch.float32, accumulate=accumulate, steps=1)
