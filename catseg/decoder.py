@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openvocab.kernels.group_norm_relu import group_norm_relu
+from openvocab.recompute import run_block
 
 
 class NormReLU(nn.GroupNorm):
@@ -74,11 +75,13 @@ class Decoder(nn.Module):
         guidance_dims: channels of the two upsampled taps.
         guidance_proj_dims: channels of their projections.
         kernels: see `NormReLU`.
+        recompute: see `openvocab.recompute`.
     """
 
     def __init__(self, hidden_dim: int, dims: Sequence[int], tap_dim: int, guidance_dims: Sequence[int],
-                 guidance_proj_dims: Sequence[int], kernels: str = "auto"):
+                 guidance_proj_dims: Sequence[int], kernels: str = "auto", recompute: bool = False):
         super().__init__()
+        self.recompute = recompute
         # The stages work at two and four times the grid, so the taps are brought there.
         self.tap_upsample = nn.ModuleList(
             nn.ConvTranspose2d(tap_dim, dim, kernel_size=factor, stride=factor)
@@ -116,5 +119,5 @@ class Decoder(nn.Module):
         """
         y = x.permute(0, 1, 4, 2, 3)
         for stage, maps in zip(self.up, guidance, strict=True):
-            y = stage(y, maps)
+            y = run_block(stage, y, maps, recompute=self.recompute)
         return self.head(y.flatten(0, 1)).squeeze(1).unflatten(0, x.shape[:2])

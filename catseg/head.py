@@ -22,6 +22,7 @@ from catseg.spatial_aggregation import SpatialAggregation
 from openvocab.interfaces import ClipFeatures, TextFeatures
 from openvocab.kernels.dispatch import IMPLEMENTATIONS
 from openvocab.kernels.window_attention.reference import make_windows
+from openvocab.recompute import run_block
 from openvocab.versions import FromWeights
 from openvocab.vocab.templates import templates
 
@@ -34,16 +35,19 @@ class AggregationLayer(nn.Module):
     Args:
         spatial: the first half.
         classes: the second half.
+        recompute: of the second half; see `openvocab.recompute`.
     """
 
-    def __init__(self, spatial: SpatialAggregation, classes: ClassAggregation):
+    def __init__(self, spatial: SpatialAggregation, classes: ClassAggregation, recompute: bool = False):
         super().__init__()
+        self.recompute = recompute
         self.spatial = spatial
         self.classes = classes
 
     def forward(self, x: Tensor, image_guidance: Tensor, text_guidance: Tensor, pooling: Sequence[int]) -> Tensor:
         """Aggregates: (B, K, H, W, D) to the same shape; see the halves for the other arguments."""
-        return self.classes(self.spatial(x, image_guidance), text_guidance, pooling)
+        x = self.spatial(x, image_guidance)
+        return run_block(self.classes, x, text_guidance, pooling, recompute=self.recompute)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -69,6 +73,7 @@ class CATSegHead(nn.Module):
         decoder_dims: channels after the two decoder stages.
         decoder_guidance_dims: channels of the upsampled taps.
         decoder_guidance_proj_dims: channels of their projections.
+        recompute: whether the blocks are computed again in the backward pass, see `openvocab.recompute`.
 
     Raises:
         ValueError: sizes that do not fit each other.
@@ -79,7 +84,7 @@ class CATSegHead(nn.Module):
                  num_layers: int, num_heads: int, window_size: int, pooling_sizes: Sequence[int],
                  test_pooling_sizes: Sequence[int], pad_len: int, max_classes: int, fast: bool, kernels: str,
                  guidance_dim: int, decoder_dims: Sequence[int], decoder_guidance_dims: Sequence[int],
-                 decoder_guidance_proj_dims: Sequence[int]):
+                 decoder_guidance_proj_dims: Sequence[int], recompute: bool = False):
         super().__init__()
         for name, sizes in (("POOLING_SIZES", pooling_sizes), ("TEST_POOLING_SIZES", test_pooling_sizes)):
             if len(sizes) != 2 or not all(1 <= size <= side for size, side in zip(sizes, grid)):
@@ -99,11 +104,11 @@ class CATSegHead(nn.Module):
         self.text_guidance = nn.Linear(joint_dim, guidance_dim)
         self.layers = nn.ModuleList(
             AggregationLayer(
-                SpatialAggregation(hidden_dim, guidance_dim, num_heads, self.grid, window_size, kernels),
-                ClassAggregation(hidden_dim, guidance_dim, num_heads, pad_len, kernels))
+                SpatialAggregation(hidden_dim, guidance_dim, num_heads, self.grid, window_size, kernels, recompute),
+                ClassAggregation(hidden_dim, guidance_dim, num_heads, pad_len, kernels), recompute)
             for _ in range(num_layers))
         self.decoder = Decoder(
-            hidden_dim, decoder_dims, tap_dim, decoder_guidance_dims, decoder_guidance_proj_dims, kernels)
+            hidden_dim, decoder_dims, tap_dim, decoder_guidance_dims, decoder_guidance_proj_dims, kernels, recompute)
 
     def attention_masks(self) -> dict[int, Tensor]:
         """Gives what the original keeps beside the parameters: per layer the mask of its shifted windows.
@@ -147,6 +152,7 @@ class CATSegHead(nn.Module):
             "decoder_dims": own.DECODER_DIMS,
             "decoder_guidance_dims": own.DECODER_GUIDANCE_DIMS,
             "decoder_guidance_proj_dims": own.DECODER_GUIDANCE_PROJ_DIMS,
+            "recompute": cfg.MODEL.CHECKPOINT_ACTIVATIONS,
         }
 
     def forward(self, features: ClipFeatures, text: TextFeatures) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openvocab.model import check_labels
+from openvocab.labels import check_labels
 
 IGNORED_PIXELS = ("negative", "masked")
 
@@ -65,3 +65,16 @@ def constant_loss(shares: Tensor, ignored: float, named: Tensor, ignored_pixels:
     chance = (frequency / named.clamp(min=1e-12)).clamp(0, 1)
     entropy = -torch.xlogy(chance, chance) - torch.xlogy(1 - chance, 1 - chance)
     return float((named * entropy).sum() / named.sum())
+
+
+def loss_count(labels: Sequence[Tensor], classes: Sequence[int], ignore_label: int, ignored_pixels: str) -> int:
+    """Counts what the mean of `segmentation_loss` goes over: pairs of a counted pixel and a class.
+
+    Args:
+        labels: maps (h, w) int64 on the host.
+        classes: T, for each map.
+        ignore_label: value of pixels without a class.
+        ignored_pixels: as for `segmentation_loss`.
+    """
+    return sum(count * (int((label != ignore_label).sum()) if ignored_pixels == "masked" else label.numel())
+               for label, count in zip(labels, classes, strict=True))

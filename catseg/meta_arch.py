@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from catseg.checkpoint import from_released, guess_config, to_released
 from catseg.cost_volume import compute_cost
-from catseg.losses import constant_loss, segmentation_loss
+from catseg.losses import constant_loss, loss_count, segmentation_loss
 from catseg.pruning import Pruning, competitive_classes
 from openvocab.augmented_views import AugmentedViews
 from openvocab.clip.build import Clip, build_clip
@@ -27,7 +27,8 @@ from openvocab.clip.text_encoder import TextEncoder
 from openvocab.config_keys import check_model_keys
 from openvocab.interfaces import ClipFeatures, TextFeatures
 from openvocab.kernels.label_map import label_map
-from openvocab.model import OpenVocabularyModel, VocabularyOptions
+from openvocab.model import OpenVocabularyModel
+from openvocab.vocab.options import VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.windows import make_views, merge_views, pad_to_multiple, resize, window_origins
 
@@ -103,6 +104,7 @@ class CATSeg(OpenVocabularyModel):
         # A checkpoint is loaded strictly and holds all of CLIP, so there is nothing to fetch beforehand.
         clip = build_clip(cfg.MODEL.CLIP.NAME, "" if cfg.MODEL.WEIGHTS else cfg.MODEL.CLIP.PRETRAINED)
         set_trainable(clip, cfg.MODEL.CLIP.FINETUNE)
+        clip.visual.recompute = cfg.MODEL.CHECKPOINT_ACTIVATIONS
         side, rest = divmod(cfg.MODEL.CLIP.INPUT_SIZE, clip.spec.patch_size)
         if rest or not side:
             raise ValueError(f"MODEL.CLIP.INPUT_SIZE: got {cfg.MODEL.CLIP.INPUT_SIZE}, expected a multiple of "
@@ -167,6 +169,10 @@ class CATSeg(OpenVocabularyModel):
     def constant_loss(self, shares: Tensor, ignored: float, named: Tensor) -> float:
         """Computes what a constant answer loses; see `OpenVocabularyModel.constant_loss`."""
         return constant_loss(shares, ignored, named, self.ignored_pixels)
+
+    def loss_count(self, labels: Sequence[Tensor], vocabularies: Sequence[Vocabulary]) -> int:
+        """Counts pairs of a pixel and a class; see `OpenVocabularyModel.loss_count`."""
+        return loss_count(labels, list(map(len, vocabularies)), self.ignore_label, self.ignored_pixels)
 
     def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
                 short_side: int | None = None) -> list[Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from catseg.guided_linear import GuidedLinear
 from openvocab.kernels.window_attention import window_attention
+from openvocab.recompute import run_block
 
 
 class WindowAttention(nn.Module):
@@ -95,11 +96,13 @@ class SpatialAggregation(nn.Module):
         grid: H and W in tokens.
         window: side of a window in tokens.
         kernels: see `WindowAttention`.
+        recompute: see `openvocab.recompute`.
     """
 
     def __init__(self, dim: int, guidance_dim: int, heads: int, grid: tuple[int, int], window: int,
-                 kernels: str = "auto"):
+                 kernels: str = "auto", recompute: bool = False):
         super().__init__()
+        self.recompute = recompute
         self.block_1 = SwinBlock(dim, guidance_dim, heads, grid, window, shift=0, kernels=kernels)
         self.block_2 = SwinBlock(dim, guidance_dim, heads, grid, window, shift=window // 2, kernels=kernels)
         self.guidance_norm = nn.LayerNorm(guidance_dim)
@@ -115,4 +118,6 @@ class SpatialAggregation(nn.Module):
             (B, T, H, W, D).
         """
         guidance = self.guidance_norm(guidance)
-        return self.block_2(self.block_1(x, guidance), guidance)
+        for block in (self.block_1, self.block_2):
+            x = run_block(block, x, guidance, recompute=self.recompute)
+        return x

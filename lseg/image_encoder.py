@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from openvocab.clip.build import pretrained_state
 from openvocab.clip.spec import clip_spec, own_configs
+from openvocab.recompute import run_block
 from openvocab.tracing import surely_equal
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -117,7 +118,7 @@ class ViTEncoder(nn.Module):
         x = self.vit.norm_pre(x + self.position_table(grid))
         tapped = {}
         for index, block in enumerate(self.vit.blocks[:max(self.taps) + 1]):
-            x = block(x)
+            x = run_block(block, x, recompute=self.vit.grad_checkpointing)
             if index in self.taps:
                 tapped[index] = x
         return tuple(reassemble(tapped[tap], grid) for tap, reassemble in zip(self.taps, self.reassemble))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openvocab.model import check_labels
+from openvocab.labels import check_labels
 
 
 def segmentation_loss(logits: Sequence[Tensor], labels: Sequence[Tensor], ignore_label: int) -> Tensor:
@@ -48,3 +48,13 @@ def constant_loss(shares: Tensor, named: Tensor) -> float:
     """
     shares = shares.double()
     return float((torch.xlogy(shares, named.clamp(min=1e-12)) - torch.xlogy(shares, shares)).sum())
+
+
+def loss_count(labels: Sequence[Tensor], ignore_label: int) -> int:
+    """Counts what the mean of `segmentation_loss` goes over: the labelled pixels.
+
+    Args:
+        labels: maps (h, w) int64 on the host.
+        ignore_label: value of pixels that do not count.
+    """
+    return sum(int((label != ignore_label).sum()) for label in labels)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from lseg.checkpoint import from_released, guess_config, to_released
 from lseg.fast_stages import FastStages
 from lseg.head import upsample
-from lseg.image_encoder import STRIDE, build_image_encoder
-from lseg.losses import constant_loss, segmentation_loss
+from lseg.image_encoder import STRIDE, ViTEncoder, build_image_encoder
+from lseg.losses import constant_loss, loss_count, segmentation_loss
 from lseg.multi_scale import MultiScale, multi_scale_scores
 from lseg.pixel_text import TEMPERATURE, correlation, normalize_pixels
 from openvocab.augmented_views import AugmentedViews
@@ -24,8 +24,9 @@ from openvocab.clip.build import build_text_encoder
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.config_keys import check_model_keys
 from openvocab.interfaces import TextFeatures
-from openvocab.model import OpenVocabularyModel, VocabularyOptions
+from openvocab.model import OpenVocabularyModel
 from openvocab.tracing import computed
+from openvocab.vocab.options import VocabularyOptions
 from openvocab.vocab.vocabulary import Vocabulary
 from openvocab.windows import best_by_softmax, resize
 
@@ -108,6 +109,8 @@ class LSeg(OpenVocabularyModel):
         own, scale = cfg.MODEL.LSEG, cfg.TEST.MULTI_SCALE
         backbone = build_image_encoder(
             own.BACKBONE, own.BACKBONE_PRETRAINED if fetch else "", own.TAPS, own.TAP_DIMS)
+        if cfg.MODEL.CHECKPOINT_ACTIVATIONS:
+            _recompute(backbone)
         text = build_text_encoder(cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.PRETRAINED if fetch else "")
         shape = {f"map{level}": ShapeSpec(channels=channels) for level, channels in enumerate(own.TAP_DIMS)}
         multi_scale = MultiScale(
@@ -237,6 +240,10 @@ class LSeg(OpenVocabularyModel):
         """Computes what a constant answer loses; see `OpenVocabularyModel.constant_loss`."""
         return constant_loss(shares, named)
 
+    def loss_count(self, labels: Sequence[Tensor], vocabularies: Sequence[Vocabulary]) -> int:
+        """Counts labelled pixels; see `OpenVocabularyModel.loss_count`."""
+        return loss_count(labels, self.ignore_label)
+
     def seen_maps(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures,
                   short_side: int | None = None) -> Tensor:
         """Computes probabilities; see `OpenVocabularyModel.seen_maps`.
@@ -301,3 +308,10 @@ class LSeg(OpenVocabularyModel):
             sides = (torch.scalar_tensor(side, dtype=torch.float64) / STRIDE for side in (height, width))
             return tuple(STRIDE * computed(side.round().clamp(min=1), 1, _MOST_STRIDES) for side in sides)
         return tuple(max(STRIDE, STRIDE * round(side / STRIDE)) for side in (height, width))
+
+
+def _recompute(backbone: nn.Module) -> None:
+    if not isinstance(backbone, ViTEncoder):
+        raise ValueError(f"MODEL.CHECKPOINT_ACTIVATIONS: got True with {type(backbone).__name__}, expected False, or a "
+                         "vision transformer as MODEL.LSEG.BACKBONE: batch normalisation would count every batch twice")
+    backbone.vit.set_grad_checkpointing()

@@ -18,6 +18,9 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.CLIP.INPUT_SIZE = 384  # pixels; every view is resized to this square
     cfg.MODEL.CLIP.FINETUNE = "attention"  # "attention" (q and v projections), "full" or "none"
 
+    # Training computes blocks again in the backward pass instead of keeping their activations: less memory, more time.
+    cfg.MODEL.CHECKPOINT_ACTIVATIONS = False
+
     cfg.MODEL.FAST = True  # evaluation takes the fast path: the same function, composed weights, by chunks
 
     cfg.MODEL.VOCABULARY = node()
@@ -29,6 +32,13 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.VOCABULARY.SYNONYMS = "first"  # "first" (the original's rule) or "mean" of all synonyms' embeddings
     cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all
 
+    _add_training(cfg)
+    _add_evaluation_and_data(cfg)
+
+
+def _add_training(cfg: CN) -> None:
+    # Micro-batches per step, one after the other in each process; IMS_PER_BATCH is of all of them, in all processes.
+    cfg.SOLVER.ACCUMULATE = 1
     cfg.SOLVER.OPTIMIZER = "AdamW"
     cfg.SOLVER.AMP.FORCE = False  # AMP also where the device can only emulate its precision, many times slower
     cfg.SOLVER.POLYNOMIAL_POWER = 0.9  # of LR_SCHEDULER_NAME "WarmupPolynomialLR"
@@ -41,8 +51,6 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.INPUT.PADDING = 128  # value of the pixels that fill an image up to the crop
     cfg.INPUT.COLOR_JITTER = True  # SSD photometric distortion in training
     cfg.INPUT.SIZE_DIVISIBILITY = 32  # pixels; evaluation without sliding window pads to a multiple
-
-    _add_evaluation_and_data(cfg)
 
 
 def _add_evaluation_and_data(cfg: CN) -> None:

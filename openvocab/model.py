@@ -5,11 +5,10 @@ Shape letters: B images, T text classes, h x w image pixels.
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
-from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from openvocab.augmented_views import AugmentedViews
@@ -17,46 +16,13 @@ from openvocab.checkpoint.complete import require_complete
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.devices import exact_float32, to_device
 from openvocab.interfaces import TextFeatures
-from openvocab.vocab.sampling import sample_vocabulary
+from openvocab.labels import Survey, check_labels, present_classes, restricted, sampled_classes
+from openvocab.vocab.options import VocabularyOptions
 from openvocab.vocab.templates import templates
-from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary, named_vocabulary
+from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary
 from openvocab.windows import best_channel, best_per_class, resize
 
 OUTPUTS = ("sem_seg", "labels")
-
-
-@dataclass(frozen=True)
-class VocabularyOptions:
-    """Where words come from when an input brings none, and what is done with them.
-
-    Attributes:
-        train: words of training, or None.
-        test: words of evaluation, or None.
-        templates: P prompt templates.
-        synonyms: rule for vocabularies that are not given with the input.
-        train_sample: words per training batch; 0 = all.
-    """
-
-    train: Vocabulary | None
-    test: Vocabulary | None
-    templates: tuple[str, ...]
-    synonyms: str
-    train_sample: int
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> "VocabularyOptions":
-        """Reads MODEL.VOCABULARY.
-
-        Args:
-            cfg: with the keys of `openvocab.config`.
-
-        Raises:
-            ValueError: an unknown vocabulary, set of templates or rule.
-        """
-        words = cfg.MODEL.VOCABULARY
-        train, test = (named_vocabulary(name, words.SYNONYMS) if name else None
-                       for name in (words.TRAIN, words.TEST))
-        return cls(train, test, templates(words.TEMPLATES), words.SYNONYMS, words.TRAIN_SAMPLE)
 
 
 class OpenVocabularyModel(nn.Module):
@@ -136,6 +102,43 @@ class OpenVocabularyModel(nn.Module):
             The loss, to compare with the sum of what `losses` gives.
         """
         raise NotImplementedError
+
+    def loss_count(self, labels: Sequence[Tensor], vocabularies: Sequence[Vocabulary]) -> int:
+        """Says what the mean of `losses` goes over, which depends on the labels alone.
+
+        Args:
+            labels: as for `losses`, on the host.
+            vocabularies: for each image, T words.
+
+        Returns:
+            A number, 0 where nothing counts: the loss is 0 then.
+        """
+        raise NotImplementedError
+
+    def survey(self, batched_inputs: list[dict[str, Any]]) -> Survey:
+        """Says what the labels of training inputs hold, before a part of a larger batch is computed.
+
+        Args:
+            batched_inputs: as `forward` takes them in training.
+
+        Raises:
+            ValueError: no labels, no vocabulary, or labels that no word stands for.
+        """
+        vocabularies = [self._vocabulary_of(item) for item in batched_inputs]
+        labels = [self._label_of(*pair) for pair in zip(batched_inputs, vocabularies, strict=True)]
+        return self._survey(labels, vocabularies)
+
+    def sample_classes(self, surveys: Sequence[Survey], generator: torch.Generator | None = None) -> list[int] | None:
+        """Draws the classes that a training batch is given, where the config samples words.
+
+        Args:
+            surveys: of all parts of the batch.
+            generator: source of randomness; None is torch's global one on the CPU.
+
+        Returns:
+            Classes for the "classes" of its inputs, or None for all.
+        """
+        return sampled_classes(surveys, self.vocabulary.train_sample, generator)
 
     def see(self, image: Tensor, short_side: int | None = None) -> Any:
         """Computes all that needs no word.
@@ -254,8 +257,9 @@ class OpenVocabularyModel(nn.Module):
         Args:
             batched_inputs: B dicts with "image" (3, h, w), RGB in 0..255, uint8 or floating point; optional "height"
                 and "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words;
-                in training "sem_seg" (h, w) int64; optional "output": "labels" asks for label maps. In evaluation
-                "seen" from `see` may stand in place of "image", with "height" and "width".
+                in training "sem_seg" (h, w) int64 and optional "classes", from `sample_classes` of a larger batch, the
+                same for all; else each call samples for itself; optional "output": "labels" asks for label maps. In
+                evaluation "seen" from `see` may stand in place of "image", with "height" and "width".
 
         Returns:
             In training {"loss_sem_seg": scalar}. In evaluation one dict per image: "sem_seg" (classes, height, width)
@@ -327,22 +331,20 @@ class OpenVocabularyModel(nn.Module):
 
     def _targets(self, batched_inputs: list[dict[str, Any]],
                  vocabularies: list[Vocabulary]) -> tuple[list[Tensor], list[Vocabulary]]:
-        labels = [self._label_of(*pair) for pair in zip(batched_inputs, vocabularies)]
-        if len(set(vocabularies)) == 1 and 0 < self.vocabulary.train_sample < len(vocabularies[0]):
-            labels, vocabulary = self._sampled(vocabularies[0], labels)
-            vocabularies = [vocabulary] * len(labels)
+        labels = [self._label_of(*pair) for pair in zip(batched_inputs, vocabularies, strict=True)]
+        classes = batched_inputs[0].get("classes")
+        if "classes" not in batched_inputs[0] and self.vocabulary.train_sample:
+            classes = self.sample_classes([self._survey(labels, vocabularies)])
+        if classes is not None:
+            labels, words = restricted(vocabularies[0], labels, classes, self.ignore_label)
+            vocabularies = [words] * len(labels)
         return [label.to(self.device, non_blocking=True) for label in labels], vocabularies
 
-    def _sampled(self, vocabulary: Vocabulary, labels: list[Tensor]) -> tuple[list[Tensor], Vocabulary]:
-        present = set().union(*(label.unique().tolist() for label in labels))
-        classes = sample_vocabulary(present - {self.ignore_label}, len(vocabulary), self.vocabulary.train_sample)
-        place = torch.full((len(vocabulary),), self.ignore_label)
-        place[classes] = torch.arange(len(classes))
-        labels = [torch.where(label == self.ignore_label, label,
-                              place.to(label.device)[label.clamp(0, len(vocabulary) - 1)]) for label in labels]
-        words = replace(vocabulary, entries=tuple(vocabulary.entries[index] for index in classes),
-                        names=tuple(vocabulary.names[index] for index in classes))
-        return labels, words
+    def _survey(self, labels: list[Tensor], vocabularies: list[Vocabulary]) -> Survey:
+        count = self.loss_count(labels, vocabularies)
+        if not self.vocabulary.train_sample:
+            return Survey(count)
+        return Survey(count, frozenset(vocabularies), present_classes(labels, self.ignore_label))
 
     def _label_of(self, item: dict[str, Any], vocabulary: Vocabulary) -> Tensor:
         if "sem_seg" not in item or item["sem_seg"].shape != item["image"].shape[-2:]:
@@ -361,24 +363,6 @@ class OpenVocabularyModel(nn.Module):
 
 def _weights_are_loaded(model: nn.Module, _: Any) -> None:
     model._is_random = False
-
-
-def check_labels(label: Tensor, classes: int, ignore_label: int) -> None:
-    """Refuses labels that no class stands for.
-
-    Args:
-        label: (h, w) int64.
-        classes: T.
-        ignore_label: the one value allowed outside 0..T - 1.
-
-    Raises:
-        ValueError: names the values and T.
-    """
-    wrong = (label != ignore_label) & ((label < 0) | (label >= classes))
-    if bool(wrong.any()):
-        values = label[wrong].unique().tolist()
-        raise ValueError(f"sem_seg: got labels {values[:10]}, expected 0..{classes - 1} (T = {classes} words) or the "
-                         f"ignore label {ignore_label}")
 
 
 def _labelled(found: tuple[Tensor, Tensor], vocabulary: Vocabulary) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ boolean masks, `unique`): on a GPU, the host would wait there for all that it ha
 
 import pytest
 import torch
+from shortening import shortened
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
@@ -35,16 +36,6 @@ def build(case, folder, *overrides):
     cfg = build_cfg(path, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "not read", *own, *overrides])
     with Unfilled():
         return cfg, shortened(build_model(cfg))
-
-
-def shortened(model):
-    """Without blocks that do to their input what those before them do: tapped ones stay, and CAT-Seg's dense last."""
-    del model.text_encoder.transformer.resblocks[1:]
-    if hasattr(model, "clip"):
-        del model.clip.visual.transformer.resblocks[2:-1]
-    else:
-        del model.backbone.vit.blocks[4:]
-    return model
 
 
 def without_values(model, mode, device, precision=torch.float32):

@@ -13,6 +13,7 @@ from openvocab.clip.blocks import Transformer
 from openvocab.clip.spec import ClipSpec
 from openvocab.devices import to_device
 from openvocab.interfaces import ClipFeatures
+from openvocab.recompute import run_block
 
 
 class ImageEncoder(nn.Module):
@@ -20,11 +21,15 @@ class ImageEncoder(nn.Module):
 
     Args:
         spec: sizes.
+
+    Attributes:
+        recompute: whether the blocks are computed again in the backward pass, see `openvocab.recompute`.
     """
 
     def __init__(self, spec: ClipSpec):
         super().__init__()
         self.spec = spec
+        self.recompute = False
         side = spec.image_size // spec.patch_size
         scale = spec.width**-0.5
         self.conv1 = nn.Conv2d(3, spec.width, spec.patch_size, spec.patch_size, bias=False)
@@ -73,10 +78,11 @@ class ImageEncoder(nn.Module):
         outputs = {}
         *blocks, last = self.transformer.resblocks
         for index, block in enumerate(blocks):
-            x = block(x)
+            x = run_block(block, x, recompute=self.recompute)
             if index in taps:
                 outputs[index] = x
-        tokens = self.ln_post(last.forward_dense(x)) @ self.proj
+        x = run_block(last.forward_dense, x, recompute=self.recompute)
+        tokens = self.ln_post(x) @ self.proj
         return tokens, tuple(outputs[index] for index in taps)
 
     def embed_patches(self, images: Tensor) -> Tensor:

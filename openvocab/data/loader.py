@@ -171,24 +171,24 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> Train
     """Builds the endless training loader of this process.
 
     Args:
-        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), DATALOADER.NUM_WORKERS, SKIP_UNREADABLE, the
-            mapper's keys.
+        cfg: DATASETS.TRAIN, SOLVER.IMS_PER_BATCH (over all processes), SOLVER.ACCUMULATE, DATALOADER.NUM_WORKERS,
+            DATALOADER.SKIP_UNREADABLE, the mapper's keys.
         seed: of the shuffle.
         start_draw: number of samples that were drawn before, over all processes; not 0 on resume.
 
     Returns:
-        Yields lists of samples, as `SemSegTrainMapper` makes them; what the mapper refuses is a ValueError here.
+        Yields what this process has of a global batch, a list of samples as `SemSegTrainMapper` makes them; what the
+        mapper refuses is a ValueError here.
 
     Raises:
         ValueError: unknown or empty dataset, batch not divisible, datasets of different classes, labels out of range,
             or no pixel with a class in the labels that are read first.
         FileNotFoundError: a dataset is not on disk.
     """
-    world_size = comm.get_world_size()
-    if cfg.SOLVER.IMS_PER_BATCH % world_size:
-        raise ValueError(
-            f"SOLVER.IMS_PER_BATCH: got {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of the {world_size} processes"
-        )
+    world_size, micro_batches = comm.get_world_size(), cfg.SOLVER.ACCUMULATE
+    if cfg.SOLVER.IMS_PER_BATCH % (world_size * micro_batches):
+        raise ValueError(f"SOLVER.IMS_PER_BATCH: got {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of {world_size} "
+                         f"(processes) x {micro_batches} (SOLVER.ACCUMULATE, micro-batches of each)")
     metadata = _common_metadata(cfg.DATASETS.TRAIN)
     dicts = [item for name in cfg.DATASETS.TRAIN for item in dataset_dicts(name)]
     skip = cfg.DATALOADER.SKIP_UNREADABLE

@@ -26,6 +26,7 @@ FREE = (
     "INPUT.SIZE_DIVISIBILITY",  # pads in evaluation only
     "INPUT.FORMAT",  # nothing here reads it
     "MODEL.CATSEG.KERNELS",  # who computes, not what
+    "MODEL.CHECKPOINT_ACTIVATIONS",  # when, not what
 )
 """Exceptions from `FIXED`, which may change."""
 

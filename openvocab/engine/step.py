@@ -1,36 +1,46 @@
 """One step of training, and the precision it computes in."""
 
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from openvocab.devices import FORCE, native, usable_precision
+from openvocab.engine.global_batch import MicroBatch, micro_batches
 
 
-class AutocastTrainer(SimpleTrainer):
-    """One step in mixed precision: in float16 with a gradient scaler.
+class StepTrainer(SimpleTrainer):
+    """Steps over global batches: micro-batches one after the other, in any precision; in float16 with a scaler.
 
-    Detectron2's `AMPTrainer` insists on CUDA.
+    Detectron2's `SimpleTrainer` takes the mean over processes, which is not that over what counts, and its `AMPTrainer`
+    insists on CUDA.
+
+    Attributes:
+        seed: of the words that are sampled; set before the first step.
     """
 
     def __init__(self, model: nn.Module, data_loader: DataLoader | None, optimizer: torch.optim.Optimizer,
-                 precision: torch.dtype) -> None:
+                 precision: torch.dtype = torch.float32, accumulate: int = 1) -> None:
         """As `SimpleTrainer`.
 
         Args:
             model: possibly wrapped for distributed training.
-            data_loader: endless.
+            data_loader: endless; a batch is what this process has of a global batch.
             optimizer: clips in its `step`, so that it sees unscaled gradients.
-            precision: of autocast, bfloat16 or float16.
+            precision: of autocast, bfloat16 or float16; float32 leaves the model as it is.
+            accumulate: micro-batches per step.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
         self.precision = precision
+        self.accumulate = accumulate
+        self.seed = 0
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=self.precision == torch.float16)
 
     def run_step(self) -> None:
@@ -38,14 +48,25 @@ class AutocastTrainer(SimpleTrainer):
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        with torch.autocast(self.device_type, dtype=self.precision):
-            losses = self.model(data)
+        *first, last = micro_batches(self.model, data, self.accumulate, self.seed, self.iter)
         self.optimizer.zero_grad()
-        self.grad_scaler.scale(sum(losses.values())).backward()
+        found = []
+        with self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext():
+            found += [self._backward(part) for part in first]
+        found.append(self._backward(last))  # here processes exchange gradients, once per step
         self.after_backward()
-        self._write_metrics(losses, data_time)
+        self._write_metrics({name: sum(losses[name] for losses in found) for name in found[0]}, data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+
+    def _backward(self, part: MicroBatch) -> dict[str, Tensor]:
+        """Adds a micro-batch's gradients; returns its part of the losses."""
+        lower = self.precision != torch.float32
+        with torch.autocast(self.device_type, dtype=self.precision) if lower else nullcontext():
+            losses = self.model(part.inputs)
+        losses = {name: part.weight * loss for name, loss in losses.items()}
+        self.grad_scaler.scale(sum(losses.values())).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Adds the scaler's state."""

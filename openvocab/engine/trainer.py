@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, SimpleTrainer, hooks
+from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
@@ -32,13 +31,13 @@ from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.resuming import Plan, after_interruption, plan_resumption, run_record
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
-from openvocab.engine.step import AutocastTrainer, training_precision
+from openvocab.engine.step import StepTrainer, training_precision
 from openvocab.engine.stopping import Stopped, StopRequest
 from openvocab.evaluation.counting import PixelCounter
 from openvocab.evaluation.run import evaluate
 from openvocab.evaluation.sheet import write_sheet
 from openvocab.evaluation.words import train_with_words_of, training_words
-from openvocab.model import VocabularyOptions
+from openvocab.vocab.options import VocabularyOptions
 from openvocab.vocab.trained import KEY as WORDS
 from openvocab.vocab.trained import TrainedWords
 
@@ -56,7 +55,8 @@ class Trainer(DefaultTrainer):
         """Builds model, optimizer and schedule.
 
         Args:
-            cfg: for SOLVER.REFERENCE_WORLD_SIZE processes; scaled here to the number that runs.
+            cfg: for SOLVER.REFERENCE_WORLD_SIZE processes; scaled here to the number that runs, a micro-batch of each
+                counting as one.
             stop: asked after each step whether to go on.
             keep: how many of the newest periodic checkpoints stay; 0 = all.
 
@@ -65,7 +65,7 @@ class Trainer(DefaultTrainer):
         """
         TrainerBase.__init__(self)
         record = run_record(cfg)
-        cfg = scale_to_processes(cfg, comm.get_world_size())
+        cfg = scale_to_processes(cfg, comm.get_world_size() * cfg.SOLVER.ACCUMULATE)
         self.cfg = cfg
         self.data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         model = self.build_model(cfg)
@@ -73,8 +73,7 @@ class Trainer(DefaultTrainer):
         model = wrap_for_distributed(model)
         precision = training_precision(cfg)
         logger.info("training in %s", str(precision).removeprefix("torch."))
-        self._trainer = (SimpleTrainer(model, None, optimizer) if precision == torch.float32 else
-                         AutocastTrainer(model, None, optimizer, precision))
+        self._trainer = StepTrainer(model, None, optimizer, precision, cfg.SOLVER.ACCUMULATE)
         self.scheduler = build_lr_scheduler(cfg, optimizer)
         self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, record=record, trainer=weakref.proxy(self))
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
@@ -155,6 +154,7 @@ class Trainer(DefaultTrainer):
         for name in self.cfg.DATASETS.TEST:
             dataset_dicts(name)  # a missing test set is an error now, not after hours
         loader = build_train_loader(self.cfg, seed=self.data_seed, start_draw=self._start_draw)
+        self._trainer.seed = self.data_seed
         if self._earlier is not None:
             fingerprint.require_same_data(self._earlier.get(fingerprint.KEY), loader.about.fingerprint)
         if not self.cfg.MODEL.VOCABULARY.TRAIN:
@@ -341,7 +341,7 @@ def scale_to_processes(cfg: CfgNode, world_size: int) -> CfgNode:
 
     Args:
         cfg: SOLVER.REFERENCE_WORLD_SIZE is the number of processes that the recipe is for; 0 never scales.
-        world_size: processes that run.
+        world_size: processes that run, times the micro-batches of each: 1 process with SOLVER.ACCUMULATE 4 trains as 4.
 
     Returns:
         The config itself, or a scaled copy.
@@ -359,7 +359,8 @@ def scale_to_processes(cfg: CfgNode, world_size: int) -> CfgNode:
     if scaled is cfg:
         return cfg
     logger.info(
-        "recipe for %d processes, running %d: batch %d -> %d, learning rate %g -> %g, iterations %d -> %d",
+        "recipe for %d processes, running %d (each micro-batch counts as one): batch %d -> %d, learning rate %g -> %g, "
+        "iterations %d -> %d",
         *(solver.REFERENCE_WORLD_SIZE, world_size, solver.IMS_PER_BATCH, scaled.SOLVER.IMS_PER_BATCH),
         *(solver.BASE_LR, scaled.SOLVER.BASE_LR, solver.MAX_ITER, scaled.SOLVER.MAX_ITER),
     )

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from catseg.losses import constant_loss, segmentation_loss
+from catseg.losses import constant_loss, loss_count, segmentation_loss
 
 IGNORE = 255
 
@@ -93,3 +93,17 @@ def test_the_best_constant_answer_where_words_are_sampled():
     entropies = [-(p * math.log(p) + (1 - p) * math.log(1 - p)) for p in (0.75, 0.5)]
     assert half == pytest.approx((entropies[0] + 0.5 * entropies[1]) / 1.5, rel=1e-6)
     assert constant_loss(torch.tensor([1.0, 0.0]), 0.0, torch.ones(2), "masked") == 0
+
+
+@pytest.mark.parametrize("rule", ["negative", "masked"])
+def test_what_the_mean_goes_over(rule):
+    """With it as weight, the losses of the parts add up to that of the whole; nothing counts for nothing."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, 8, 8, generator=generator, dtype=torch.float64)
+    labels = [torch.randint(0, 4, (8, 8), generator=generator) for _ in range(3)]
+    labels[0][:6], labels[1][:1], labels[2][:] = IGNORE, IGNORE, IGNORE
+    counts = [loss_count([label], [4], IGNORE, rule) for label in labels]
+    assert counts == ([4 * 16, 4 * 56, 0] if rule == "masked" else [4 * 64] * 3)
+    assert loss_count(labels, [4, 4, 4], IGNORE, rule) == sum(counts)
+    parts = [segmentation_loss(logits[[i]], [labels[i]], IGNORE, rule) * counts[i] for i in range(3)]
+    torch.testing.assert_close(sum(parts) / sum(counts), segmentation_loss(logits, labels, IGNORE, rule))

@@ -1,4 +1,4 @@
-"""Two gloo processes on a CPU do what one process does with the same global batch."""
+"""Two gloo processes on a CPU, with two micro-batches each, do what one process does with the same global batch."""
 
 import json
 
@@ -17,7 +17,7 @@ def test_two_processes_equal_one(toys, tmp_path, run_train_net):
     one = Trainer(cfg)
     start = {name: value.clone() for name, value in one.model.state_dict().items()}
     one.train()
-    overrides = toy_overrides(tmp_path / "two", **STEPS)
+    overrides = toy_overrides(tmp_path / "two", **STEPS, **{"SOLVER.ACCUMULATE": "2"})
     done = run_train_net("--num-gpus", "0", "--num-processes", "2", *overrides)
     assert done.returncode == 0, done.stderr
 

@@ -88,6 +88,18 @@ def test_rates_samples_and_counts(toys, tmp_path, caplog, changed, start, repeat
     assert last["lr"] == pytest.approx(planned[last["iteration"]]["model"][0], rel=1e-12)
 
 
+def test_micro_batches_go_on_where_a_whole_batch_stopped(toys, tmp_path):
+    """Float32, sums in another order, six steps of AdamW at 0.01: 1e-5 as between processes."""
+    whole, _ = train(toy_cfg(tmp_path / "out", **NO_TEST))
+    stop_after(tmp_path / "out", 4)
+    resumed, rates = train(toy_cfg(tmp_path / "out", **NO_TEST | {"SOLVER.ACCUMULATE": "2"}), resume=True)
+    assert list(rates) == list(range(4, 10)) and [len(names) for names in resumed.model.seen] == [2] * 12
+    seen = [name for names in resumed.model.seen for name in names]
+    assert sorted(seen) == sorted(name for names in whole.model.seen[4:] for name in names)
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, atol=1e-5, rtol=0)
+
+
 def test_the_plan():
     assert plan_resumption(3, 12, 4) == Plan(3, 12, 0, 3, True)
     assert plan_resumption(3, 12, 5) == Plan(2, 10, 2, 3, False)
@@ -143,9 +155,10 @@ def test_what_may_change(toys, tmp_path):
     train(toy_cfg(tmp_path / "out", **NO_TEST | {"SOLVER.MAX_ITER": "1"}))
     free = {"MODEL.FAST": "False", "INPUT.MIN_SIZE_TEST": "8", "INPUT.FORMAT": "BGR", "TEST.ORACLE_GRID": "4",
             "SOLVER.CHECKPOINT_PERIOD": "1", "SEED": "-1", "DATALOADER.NUM_WORKERS": "1", "SOLVER.MAX_ITER": "2",
-            "MODEL.VOCABULARY.TEST": "pascal_voc_20", "MODEL.WEIGHTS": "elsewhere.pth"}  # fmt: skip
+            "MODEL.VOCABULARY.TEST": "pascal_voc_20", "MODEL.WEIGHTS": "elsewhere.pth",
+            "MODEL.CHECKPOINT_ACTIVATIONS": "True", "SOLVER.ACCUMULATE": "2"}  # fmt: skip
     resumed, _ = train(toy_cfg(tmp_path / "out", **NO_TEST | free), resume=True)
-    assert (resumed.start_iter, resumed.model.steps, resumed.data_seed) == (1, 1, 5)
+    assert (resumed.start_iter, resumed.model.steps, resumed.data_seed) == (1, 2, 5)
 
 
 def test_nothing_left_to_train_is_said(toys, tmp_path, caplog):

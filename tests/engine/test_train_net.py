@@ -42,6 +42,8 @@ def arguments(config, tmp_path, *more):
         (["MODEL.WEIGHTS", "missing.pth"], "no such file: missing.pth"),
         (["OUTPUT_DIR", "/proc/nobody/out"], "error: OUTPUT_DIR: cannot create /proc/nobody/out"),
         (["INPUT.CROP.TYPE", "relative"], "error: INPUT.CROP.TYPE: got 'relative', expected 'absolute'"),
+        (["SOLVER.ACCUMULATE", "0"], "error: SOLVER.ACCUMULATE: got 0, expected at least 1"),
+        (["SOLVER.ACCUMULATE", "3"], "error: SOLVER.IMS_PER_BATCH: got 4, expected a multiple of 1 (processes) x 3"),
         (["SOLVER.OPTIMIZER", "Adam"], "error: SOLVER.OPTIMIZER: got 'Adam', expected one of"),
         (["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full"], "error: SOLVER.CLIP_GRADIENTS.CLIP_TYPE: got 'full'"),
         (["SOLVER.REFERENCE_WORLD_SIZE", "3"], "error: SOLVER.IMS_PER_BATCH: got 4, expected a multiple of"),
@@ -132,6 +134,17 @@ def test_linear_scaling_from_the_recipe(tmp_path):
     assert (one.SOLVER.IMS_PER_BATCH, one.SOLVER.BASE_LR, one.SOLVER.MAX_ITER) == (1, 5e-5, 320000)
     assert eight.TEST.EVAL_PERIOD == 1  # half of one iteration must not switch evaluation off
     assert scale_to_processes(recipe, 4) is recipe
+
+
+def test_micro_batches_stand_for_processes(toys, tmp_path, caplog):
+    """A recipe for four processes runs on one with four micro-batches as it is: batch, rates, iterations and draws."""
+    recipe = {"SOLVER.REFERENCE_WORLD_SIZE": "4", "SOLVER.ACCUMULATE": "4", "SOLVER.MAX_ITER": "3"}
+    trainer = Trainer(toy_cfg(tmp_path / "out", **recipe, **{"DATASETS.TEST": "()"}))
+    trainer.train()
+    assert (trainer.cfg.SOLVER.IMS_PER_BATCH, trainer.cfg.SOLVER.BASE_LR, trainer.max_iter) == (4, 0.01, 3)
+    assert [len(names) for names in trainer.model.seen] == [1] * 12
+    assert torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)["trainer"]["draws"] == 12
+    assert len((tmp_path / "out" / "metrics.json").read_text().splitlines()) == 1
 
 
 def test_training_hands_over_the_words_of_the_dataset(toys, tmp_path):
