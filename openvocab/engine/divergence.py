@@ -21,6 +21,10 @@ SKIPPED_IN_A_ROW = 25
 _NAMED = 8  # files
 
 
+class Diverged(ValueError):
+    """Nothing good can come of the training any more; the text says which batch showed it."""
+
+
 class Divergence:
     """Watches the norm of the gradients.
 
@@ -42,7 +46,7 @@ class Divergence:
             iteration: of the step.
 
         Raises:
-            ValueError: the training has diverged; names the files of the batch.
+            Diverged: names the files of the batch.
         """
         if not math.isfinite(norm):
             self._broken += 1
@@ -67,5 +71,5 @@ class Divergence:
         names = [str(item.get("file_name", "an image")) for item in batch]
         found = [name for each in comm.all_gather(names) for name in each]
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        raise ValueError(f"training: {what} at iteration {iteration}, expected finite and steady ones; the batch was "
-                         f"{', '.join(found[:_NAMED])}{more}")
+        raise Diverged(f"training: {what} at iteration {iteration}, expected finite and steady ones; the batch was "
+                       f"{', '.join(found[:_NAMED])}{more}")

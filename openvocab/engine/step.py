@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
+from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from openvocab.devices import FORCE, native, usable_precision
+from openvocab.engine.divergence import Divergence
 from openvocab.engine.global_batch import MicroBatch, micro_batches
 
 
@@ -42,9 +44,14 @@ class StepTrainer(SimpleTrainer):
         self.accumulate = accumulate
         self.seed = 0
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=self.precision == torch.float16)
+        self._divergence = Divergence(self.grad_scaler.is_enabled())
 
     def run_step(self) -> None:
-        """Runs one step."""
+        """Runs one step.
+
+        Raises:
+            Diverged: see `Divergence`.
+        """
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
@@ -55,6 +62,10 @@ class StepTrainer(SimpleTrainer):
             found += [self._backward(part) for part in first]
         found.append(self._backward(last))  # here processes exchange gradients, once per step
         self.after_backward()
+        self.grad_scaler.unscale_(self.optimizer)
+        norm = float(nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None]))
+        self._divergence.check(norm, data, self.iter)
+        get_event_storage().put_scalar("gradient_norm", norm)
         self._write_metrics({name: sum(losses[name] for losses in found) for name in found[0]}, data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()

@@ -21,9 +21,10 @@ from torch.nn.parallel import DistributedDataParallel
 from openvocab.data import fingerprint
 from openvocab.data.loader import build_train_loader, dataset_dicts
 from openvocab.engine.checkpointing import AtomicCheckpointer, load_weights_for_cfg
+from openvocab.engine.divergence import Diverged
 from openvocab.engine.errors import failing_together, own_errors_in_one_line
 from openvocab.engine.estimate import EstimateHook
-from openvocab.engine.folder import BEST, whole_checkpoint
+from openvocab.engine.folder import BEST, newest_checkpoint, whole_checkpoint
 from openvocab.engine.health import HealthHook
 from openvocab.engine.hooks import CheckpointHook, EvaluationHook, StopHook
 from openvocab.engine.metrics_file import prepare_metrics
@@ -131,6 +132,7 @@ class Trainer(DefaultTrainer):
 
         Raises:
             Stopped: as asked; all is saved.
+            Diverged: names the last good checkpoint.
         """
         self.prepare()
         logging.getLogger(TrainerBase.__module__).addFilter(own_errors_in_one_line)  # a second time changes nothing
@@ -144,6 +146,10 @@ class Trainer(DefaultTrainer):
             comm.synchronize()  # the first process to end would take the others with it
             done = min(self.iter + 1, self.max_iter)
             raise Stopped(after_interruption(self.cfg.OUTPUT_DIR, done, str(stop).split(":")[0])) from None
+        except Diverged as error:
+            last = newest_checkpoint(self.cfg.OUTPUT_DIR)
+            good = f"the last good checkpoint is {last.name}" if last else "no checkpoint was written yet"
+            raise Diverged(f"{error}; {good}") from None
 
     def prepare(self) -> None:
         """Builds the data loader, and tells what can be told before the first step.

@@ -144,7 +144,8 @@ def _groups(names: Sequence[str]) -> list[list[str]]:
     """Puts measures into plots: losses together, each score and each other measure by itself."""
     losses = [name for name in names if "loss" in name.lower()]
     scores = [name for name in names if name.endswith("mIoU")]
-    others = [name for name in names if name in ("lr", "time", "max_mem") or name.startswith("health/")]
+    single = ("gradient_norm", "lr", "time", "max_mem")
+    others = [name for name in names if name in single or name.startswith("health/")]
     return [group for group in (losses, scores, *([name] for name in others)) if group]
 
 

@@ -70,7 +70,7 @@ def test_a_list_of_words_that_is_too_short(tmp_path, labels, hint):
 
 def test_a_batch_smaller_than_the_number_of_processes(toys, tmp_path, monkeypatch):
     monkeypatch.setattr("openvocab.data.loader.comm.get_world_size", lambda: 8)
-    with pytest.raises(ValueError, match="SOLVER.IMS_PER_BATCH: got 4, expected a multiple of 8 \(processes\)"):
+    with pytest.raises(ValueError, match=r"SOLVER.IMS_PER_BATCH: got 4, expected a multiple of 8 \(processes\)"):
         build_train_loader(toy_cfg(tmp_path), seed=5)
 
 
