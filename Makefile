@@ -1,5 +1,6 @@
 # make demo     segment the pictures that ship with the repository, with the small model that ships with it
 # make test     the tests that need neither GPU nor network; make test-slow the long ones; make lint the style
+# make stress   a training that is killed ten times and stopped three times, against an unbroken one
 # make web      a page in the browser: drop a picture, type words, see the masks (ARGS="--port 8080 --model catseg_b")
 # make test-web the tests of that page which drive Chromium ($CHROME, chromium or google-chrome)
 # make bench    time of both methods on this machine, against bare image encoders; table and plot in benchmarks/results
@@ -32,7 +33,7 @@ DEMO_OPTIONS = $(MODEL_OPTIONS) $(if $(INPUT),--input "$(INPUT)") --output "$(DE
 # __pycache__ folders that git ignores.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-test demo web test test-slow test-web bench gpu lint clean
+.PHONY: help setup setup-test demo web test test-slow test-web stress bench gpu lint clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -78,6 +79,9 @@ test: setup-test
 
 test-slow: setup-test
 	$(PYTEST) -m "slow and not browser" $(ARGS) $(TESTS)
+
+stress: setup-test
+	$(VENV)/bin/python -m pytest -s tests/engine/test_stress.py $(ARGS)
 
 # In one process: a browser and a server keep two cores busy.
 test-web:
