@@ -77,8 +77,9 @@ PYTEST = $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reo
 test: setup-test
 	$(PYTEST) -m "not slow and not browser" $(ARGS) $(TESTS)
 
+# A test that hangs says where after a quarter of an hour. Asked of every short test, that takes 3 ms of each.
 test-slow: setup-test
-	$(PYTEST) -m "slow and not browser" $(ARGS) $(TESTS)
+	$(PYTEST) -m "slow and not browser" -o faulthandler_timeout=900 $(ARGS) $(TESTS)
 
 stress: setup-test
 	$(VENV)/bin/python -m pytest -s tests/engine/test_stress.py $(ARGS)
