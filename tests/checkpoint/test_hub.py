@@ -236,7 +236,8 @@ def test_addresses_that_lead_nowhere(tmp_path, mute_port):
                  for endpoint, variables, limit, _ in expected]
     for process, (endpoint, *_, reason) in zip(processes, expected, strict=True):
         [found], error = results(process)
-        assert found["kind"] == "DownloadError" and found["seconds"] < 3 and not error
+        # At once or after a second; the first may take 30, and four of the second kind are asked side by side.
+        assert found["kind"] == "DownloadError" and found["seconds"] < 10 and not error
         assert re.match(f"catseg_b: {endpoint}/spaces/hamacojr/CAT-Seg-weights/resolve/main/whole.pth: {reason}",
                         found["error"]), found["error"]
 
