@@ -29,6 +29,7 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
         super().__init__(checkpointer, period)
         self.keep = keep
         self.seconds = float(SECONDS_FOR_SAVING)
+        self.stepped = False
         self._unsaved: int | None = None
 
     def step(self, iteration: int, **kwargs: Any) -> None:
@@ -38,7 +39,7 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
             iteration: the one that just ended.
             **kwargs: further entries of the checkpoint.
         """
-        self._unsaved = iteration
+        self._unsaved, self.stepped = iteration, True
         if (iteration + 1) % self.period == 0 or iteration >= self.max_iter - 1:
             kwargs["rng_states"] = comm.gather(rng_state())
             start = time.perf_counter()
@@ -46,13 +47,13 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
             self._is_saved(time.perf_counter() - start)
 
     def save_now(self, *, evaluation_pending: bool) -> None:
-        """Saves the iteration that ended last, unless that has been done; every rank calls it.
+        """Saves the iteration that ended last, unless that has been done or none has; every rank calls it.
 
         Args:
             evaluation_pending: whether an evaluation of it was begun and has not come to its end.
         """
-        if self._unsaved is None and not evaluation_pending:
-            return
+        if not self.stepped or (self._unsaved is None and not evaluation_pending):
+            return  # where an evaluation is made up for before the first step, the checkpoint it is of stays as it is
         iteration = self.trainer.iter
         states = comm.gather(rng_state())
         self.checkpointer.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration, rng_states=states,

@@ -144,7 +144,7 @@ class Trainer(DefaultTrainer):
             within = self._evaluation.running and self.iter < self.max_iter
             self._checkpoints.save_now(evaluation_pending=within)
             comm.synchronize()  # the first process to end would take the others with it
-            done = min(self.iter + 1, self.max_iter)
+            done = min(self.iter + 1, self.max_iter) if self._checkpoints.stepped else self.start_iter
             raise Stopped(after_interruption(self.cfg.OUTPUT_DIR, done, str(stop).split(":")[0])) from None
         except Diverged as error:
             last = newest_checkpoint(self.cfg.OUTPUT_DIR)

@@ -81,6 +81,18 @@ def test_an_evaluation_that_was_cut_is_made_up_for(toys, tmp_path, signals_at, m
     assert "sem_seg/mIoU" in evaluated[-1]
 
 
+def test_stopped_again_while_it_is_made_up_for(toys, tmp_path, signals_at, monkeypatch):
+    monkeypatch.setattr("openvocab.evaluation.run.SAVE_PERIOD", 2)
+    cfg = toy_cfg(tmp_path / "broken", **EVALUATED)
+    signals_at(9, training=False)
+    first = stopped(cfg)
+    signals_at(0, training=False)
+    assert stopped(cfg, resume=True) == first  # after as many iterations, and with the same checkpoint
+    resumed = train(cfg, resume=True)
+    assert resumed.start_iter == 6
+    assert resumed.model.seen == train(toy_cfg(tmp_path / "whole", **EVALUATED)).model.seen[6:]
+
+
 def test_the_time_is_up(toys, tmp_path):
     stop = StopRequest(time.monotonic() + 5)  # less than is set aside for saving
     trainer = Trainer(toy_cfg(tmp_path), stop=stop)
