@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import socket
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -140,9 +141,8 @@ def _memory_given_back():
     yield
     if hasattr(os, "sysconf") and Path("/proc/self/statm").exists():
         held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of the GNU C library
-        if held > KEPT and trim:
-            trim(0)
+        if held > KEPT and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # the GNU C library has it
+            libc.malloc_trim(0)
 
 
 @pytest.fixture
@@ -206,6 +206,17 @@ def copies():
         return copy.deepcopy(model)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def config_of(tmp_path_factory):
+    """Writes the text of a config into a file of its own, which is the same for the same text."""
+    def write(text: str) -> Path:
+        path = tmp_path_factory.getbasetemp() / f"tiny_{zlib.crc32(text.encode())}.yaml"
+        path.write_text(text)
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -76,9 +76,10 @@ class EvaluationHook(hooks.EvalHook):
     """
 
     def __init__(self, period: int, function: Callable[[], Any], best: Callable[[float], None]) -> None:
-        super().__init__(period, function)
+        super().__init__(period, self._evaluated)
         self.running = False
-        self._best = best
+        self._evaluate, self._best = function, best
+        self._results: dict[str, Any] = {}
 
     def before_train(self) -> None:
         """Evaluates what a stopped run had begun to evaluate."""
@@ -92,18 +93,15 @@ class EvaluationHook(hooks.EvalHook):
 
     def _do_eval(self) -> None:
         self.running = True
-        function, results = self._func, {}
-
-        def evaluated() -> Any:
-            results.update(function() or {})
-            return results
-
-        self._func = evaluated
         super()._do_eval()
-        self._func, self.running = function, False
-        scores = [value for key, value in flatten_results_dict(results).items() if key.split("/")[-1] == "mIoU"]
+        self.running = False
+        scores = [value for key, value in flatten_results_dict(self._results).items() if key.split("/")[-1] == "mIoU"]
         if scores and self._period > 0:
             self._best(sum(scores) / len(scores))
+
+    def _evaluated(self) -> dict[str, Any]:
+        self._results = self._evaluate() or {}
+        return self._results
 
 
 class StopHook(hooks.HookBase):

@@ -217,8 +217,7 @@ def _interrupted(said: Any) -> int:
 def _end_children() -> None:
     """Waits for the processes of the job, which Ctrl-C has reached as well, unless only this process was signalled."""
     for act in (None, signal.SIGINT, signal.SIGTERM):
-        for child in active_children():
-            if act:
-                os.kill(child.pid, act)
+        if act:
+            _signal_children(act)
         for child in active_children():
             child.join(SECONDS_TO_END)

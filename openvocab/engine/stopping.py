@@ -25,24 +25,20 @@ class StopRequest:
 
     Args:
         deadline: of `time.monotonic`, by which the process has to be gone; None for none.
+
+    Attributes:
+        reason: why it shall; "" for not at all.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
         self.deadline = deadline
-        self._reason = ""
+        self.reason = ""
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Within the block, a signal of `SIGNALS` is remembered instead of ending the process."""
-        if threading.current_thread() is not threading.main_thread():  # a notebook's thread cannot have handlers
+        with _handled_by(self._remember):
             yield
-            return
-        before = {number: signal.signal(number, self._remember) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def check(self, needed: float = 0.0) -> None:
         """Stops every process of the job where one of them has been asked to; all call this together.
@@ -53,14 +49,14 @@ class StopRequest:
         Raises:
             Stopped: says why.
         """
-        if not self._reason and self.deadline is not None and time.monotonic() + needed > self.deadline:
-            self._reason = "--max-hours are over"
-        reasons = comm.all_gather(self._reason)
-        if any(reasons):
-            raise Stopped(next(filter(None, reasons)))
+        if not self.reason and self.deadline is not None and time.monotonic() + needed > self.deadline:
+            self.reason = "--max-hours are over"
+        self.reason = next(filter(None, comm.all_gather(self.reason)), "")
+        if self.reason:
+            raise Stopped(self.reason)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self._reason = signal.Signals(number).name
+        self.reason = signal.Signals(number).name
 
 
 @contextmanager
@@ -70,15 +66,24 @@ def forwarding(send: Callable[[int], None]) -> Iterator[None]:
     Args:
         send: hands on a signal, by its number, to those that do the work.
     """
-    before = {number: signal.signal(number, lambda number, frame: send(number)) for number in SIGNALS}
-    try:
+    with _handled_by(lambda number, frame: send(number)):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def default_signals() -> None:
     """Undoes `forwarding` in a process that was forked within it."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # a notebook's thread cannot have handlers
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -8,13 +8,11 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
-from PIL import Image
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -140,12 +138,12 @@ class Trainer(DefaultTrainer):
             self.register_hooks([hooks.PeriodicWriter(self.build_writers(), period=20)])
         try:
             return super().train()
-        except Stopped as stop:
+        except Stopped:
             within = self._evaluation.running and self.iter < self.max_iter
             self._checkpoints.save_now(evaluation_pending=within)
             comm.synchronize()  # the first process to end would take the others with it
             done = min(self.iter + 1, self.max_iter) if self._checkpoints.stepped else self.start_iter
-            raise Stopped(after_interruption(self.cfg.OUTPUT_DIR, done, str(stop).split(":")[0])) from None
+            raise Stopped(after_interruption(self.cfg.OUTPUT_DIR, done, self._stop.reason)) from None
         except Diverged as error:
             last = newest_checkpoint(self.cfg.OUTPUT_DIR)
             good = f"the last good checkpoint is {last.name}" if last else "no checkpoint was written yet"
@@ -307,9 +305,9 @@ class Trainer(DefaultTrainer):
     def _draw_sheet(self, cfg: CfgNode, done: int) -> None:
         if comm.is_main_process():
             with preserved_rng():
-                path = write_sheet(cfg, self.checkpointer.model, done)
-            if path:
-                self.storage.put_image("sheet", np.asarray(Image.open(path)).transpose(2, 0, 1))
+                sheet = write_sheet(cfg, self.checkpointer.model, done)
+            if sheet is not None:
+                self.storage.put_image("sheet", sheet.transpose(2, 0, 1))
 
     def _keep_best(self, score: float) -> None:
         if score > self._best:

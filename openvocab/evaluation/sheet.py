@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from detectron2.evaluation.evaluator import inference_context
 from PIL import Image
 from torch import nn
 
@@ -57,8 +58,8 @@ class FreshMaps:
         return self._found[file_name]
 
 
-def write_sheet(cfg: CfgNode, model: nn.Module, iteration: int) -> Path | None:
-    """Draws the first pictures of the first dataset of DATASETS.TEST.
+def write_sheet(cfg: CfgNode, model: nn.Module, iteration: int) -> np.ndarray | None:
+    """Draws the first pictures of the first dataset of DATASETS.TEST: `<OUTPUT_DIR>/sheets/<iteration>_<dataset>.png`.
 
     Args:
         cfg: TEST.SHEET_IMAGES pictures; OUTPUT_DIR.
@@ -66,8 +67,8 @@ def write_sheet(cfg: CfgNode, model: nn.Module, iteration: int) -> Path | None:
         iteration: for the name.
 
     Returns:
-        `<OUTPUT_DIR>/sheets/<iteration>_<dataset>.png`; None where no picture is wanted, or where a sample is an
-        episode, of which sheets cannot tell.
+        The sheet, (H, W, 3) uint8 RGB; None where no picture is wanted, or where a sample is an episode, of which
+        sheets cannot tell.
     """
     count = cfg.TEST.SHEET_IMAGES
     if not count or not cfg.DATASETS.TEST:
@@ -80,21 +81,19 @@ def write_sheet(cfg: CfgNode, model: nn.Module, iteration: int) -> Path | None:
     inspection = Inspection(cfg, name, samples, FreshMaps(_answers(cfg, model, name, samples), folder))
     path = folder / f"{iteration:07d}_{name}.png"
     folder.mkdir(parents=True, exist_ok=True)
-    sheet = Image.fromarray(inspection.sheet(inspection.worst_first(), 1))
-    replace_atomically(path, partial(sheet.save, format="PNG"))
+    sheet = inspection.sheet(inspection.worst_first(), 1)
+    replace_atomically(path, partial(Image.fromarray(sheet).save, format="PNG"))
     logger.info("sheet of %d pictures written to %s", len(samples), path)
-    return path
+    return sheet
 
 
 def _answers(cfg: CfgNode, model: nn.Module, name: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     read, words = SemSegTestMapper.from_config(cfg), words_for_test(cfg, name)
-    training, found = model.training, {}
-    model.eval()
-    with torch.inference_mode():
+    found = {}
+    with inference_context(model), torch.inference_mode():
         for sample in samples:
             item = read(dict(sample)) | {"output": "labels"} | ({} if words is None else {"vocabulary": words})
             answer = model([item])[0]
             labels = answer["labels"] if "labels" in answer else answer["sem_seg"].argmax(dim=0)
             found[item["file_name"]] = labels.cpu().numpy()
-    model.train(training)
     return found

@@ -53,8 +53,9 @@ def blocks(runs: Sequence[Run]) -> Iterator[Block]:
     if len(runs) > 1:
         changed = differences(list(runs))
         yield Block("h2", "What is not the same in all configs")
-        yield Block("table", _table(["key", *names], [[key, *map(_cell, each)] for key, each in changed.items()])
-                    if changed else "") if changed else Block("p", "Nothing: all keys have the same values.")
+        rows = [[key, *map(_cell, each)] for key, each in changed.items()]
+        yield Block("table", _table(["key", *names], rows)) if rows else Block("p", "Nothing: all keys have the same "
+                                                                                    "values.")
     yield Block("h2", "Results of the last evaluation")
     rows = [({"run": name, "dataset": dataset}, scores) for name, run in zip(names, runs, strict=True)
             for dataset, scores in run.results.items()]  # fmt: skip

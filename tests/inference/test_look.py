@@ -1,7 +1,5 @@
 """Look once, ask often: the same digits as whole calls, for both methods; what no longer counts is refused."""
 
-import zlib
-
 import numpy as np
 import pytest
 import torch
@@ -23,13 +21,8 @@ def tiny_segmenter(path, *overrides):
 
 
 @pytest.fixture
-def build(copies, tmp_path_factory):
-    def build_tiny(text, *overrides):
-        path = tmp_path_factory.getbasetemp() / f"tiny_{zlib.crc32(text.encode())}.yaml"
-        path.write_text(text)
-        return copies(tiny_segmenter, path, *overrides)
-
-    return build_tiny
+def build(copies, config_of):
+    return lambda text, *overrides: copies(tiny_segmenter, config_of(text), *overrides)
 
 
 @pytest.fixture(scope="module")
