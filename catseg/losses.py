@@ -49,6 +49,20 @@ def segmentation_loss(logits: Tensor, labels: Sequence[Tensor], ignore_label: in
     return total / (pixels * logits.shape[1]).clamp(min=1)
 
 
+def kept_loss(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """Computes how far words have moved from what they were at the start of a training.
+
+    Args:
+        logits: (B, K, h', w').
+        probabilities: the same shape, at the start, 0..1.
+
+    Returns:
+        Scalar, mean over all of the Kullback-Leibler divergence between two yes-or-no answers, in nats; 0 at the start.
+    """
+    entropy = -torch.xlogy(probabilities, probabilities) - torch.xlogy(1 - probabilities, 1 - probabilities)
+    return F.binary_cross_entropy_with_logits(logits, probabilities) - entropy.mean()
+
+
 def constant_loss(shares: Tensor, ignored: float, named: Tensor, ignored_pixels: str) -> float:
     """Computes what the best answer loses that ignores the picture: of each class, its frequency everywhere.
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from catseg.checkpoint import from_released, guess_config, to_released
 from catseg.cost_volume import compute_cost
-from catseg.losses import constant_loss, loss_count, segmentation_loss
+from catseg.losses import constant_loss, kept_loss, loss_count, segmentation_loss
 from catseg.pruning import Pruning, competitive_classes
 from openvocab.augmented_views import AugmentedViews
 from openvocab.clip.build import Clip, build_clip
@@ -25,7 +25,7 @@ from openvocab.clip.finetune import set_trainable
 from openvocab.clip.image_encoder import check_taps
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.config_keys import check_model_keys
-from openvocab.interfaces import ClipFeatures, TextFeatures
+from openvocab.interfaces import ClipFeatures, KeptWords, TextFeatures
 from openvocab.kernels.label_map import label_map
 from openvocab.model import OpenVocabularyModel
 from openvocab.vocab.options import VocabularyOptions
@@ -64,7 +64,7 @@ class CATSeg(OpenVocabularyModel):
             that windows do not fit or that change nothing.
     """
 
-    similarity_is_clips = True
+    similarity_is_clips = keeps_words = True
 
     @configurable
     def __init__(self, *, clip: Clip, sem_seg_head: nn.Module, taps: Sequence[int], input_size: int,
@@ -103,7 +103,7 @@ class CATSeg(OpenVocabularyModel):
         check_model_keys(cfg, get_cfg())
         # A checkpoint is loaded strictly and holds all of CLIP, so there is nothing to fetch beforehand.
         clip = build_clip(cfg.MODEL.CLIP.NAME, "" if cfg.MODEL.WEIGHTS else cfg.MODEL.CLIP.PRETRAINED)
-        set_trainable(clip, cfg.MODEL.CLIP.FINETUNE)
+        set_trainable(clip, cfg.MODEL.CLIP.FINETUNE, cfg.MODEL.CLIP.RANK)
         clip.visual.recompute = cfg.MODEL.CHECKPOINT_ACTIVATIONS
         side, rest = divmod(cfg.MODEL.CLIP.INPUT_SIZE, clip.spec.patch_size)
         if rest or not side:
@@ -149,22 +149,36 @@ class CATSeg(OpenVocabularyModel):
         return super().train(mode)
 
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
-               vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
+               vocabularies: Sequence[Vocabulary], kept: Sequence[KeptWords] = ()) -> dict[str, Tensor]:
         """Computes the training loss; see `OpenVocabularyModel.losses` for the arguments.
 
         Returns:
-            {"loss_sem_seg": scalar}.
+            {"loss_sem_seg": scalar}, and "loss_kept" where words are kept.
 
         Raises:
             ValueError: more than one vocabulary in the batch.
         """
         if len(set(vocabularies)) != 1:
             raise ValueError(f"vocabulary: got {len(set(vocabularies))} in one training batch, expected one")
-        size = (self.input_size, self.input_size)
-        views = torch.cat([resize(self._normalized(image)[None], size) for image in images])
-        text = self.text_features(vocabularies[0])
-        logits = self.sem_seg_head(self.encode_images(views), text)
-        return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
+        features = self._seen_in_training(images)
+        logits = self.sem_seg_head(features, self.text_features(vocabularies[0]))
+        losses = {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
+        if kept:
+            logits = self.sem_seg_head(features, self.text_features(kept[0].words))
+            losses["loss_kept"] = kept_loss(logits.float(), torch.stack([each.probabilities for each in kept]))
+        return losses
+
+    def training_logits(self, images: Sequence[Tensor], text: TextFeatures) -> Tensor:
+        """Computes the logits of words as training sees images: once, resized to a square.
+
+        Args:
+            images: B of (3, h, w), as for `losses`.
+            text: T words.
+
+        Returns:
+            (B, T, 4H, 4W).
+        """
+        return self.sem_seg_head(self._seen_in_training(images), text)
 
     def constant_loss(self, shares: Tensor, ignored: float, named: Tensor) -> float:
         """Computes what a constant answer loses; see `OpenVocabularyModel.constant_loss`."""
@@ -325,6 +339,10 @@ class CATSeg(OpenVocabularyModel):
     def guess_config(self, state: dict[str, Tensor]) -> str | None:
         """Names the config that a checkpoint belongs to. See `catseg.checkpoint`."""
         return guess_config(state)
+
+    def _seen_in_training(self, images: Sequence[Tensor]) -> ClipFeatures:
+        size = (self.input_size, self.input_size)
+        return self.encode_images(torch.cat([resize(self._normalized(image)[None], size) for image in images]))
 
     def _normalized(self, image: Tensor) -> Tensor:
         return self.clip.visual.normalize(image.to(self.device))

@@ -104,6 +104,9 @@ class LSeg(OpenVocabularyModel):
             ValueError: names, sizes or options that do not fit each other.
         """
         check_model_keys(cfg, get_cfg())
+        if cfg.MODEL.CLIP.RANK:
+            raise ValueError(f"MODEL.CLIP.RANK: got {cfg.MODEL.CLIP.RANK}, expected 0: LSeg trains all of its image "
+                             "encoder")
         # A checkpoint is loaded strictly and holds all of the model, so there is nothing to fetch beforehand.
         fetch = not cfg.MODEL.WEIGHTS
         own, scale = cfg.MODEL.LSEG, cfg.TEST.MULTI_SCALE

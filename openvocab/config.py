@@ -17,6 +17,8 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.CLIP.PRETRAINED = ""  # open_clip tag, a file, or "" (random; the checkpoint in MODEL.WEIGHTS holds CLIP)
     cfg.MODEL.CLIP.INPUT_SIZE = 384  # pixels; every view is resized to this square
     cfg.MODEL.CLIP.FINETUNE = "attention"  # "attention" (q and v projections), "full" or "none"
+    # > 0: not the q and v projections themselves are trained but matrices of this rank beside them, merged in checkpoints.
+    cfg.MODEL.CLIP.RANK = 0
 
     # Training computes blocks again in the backward pass instead of keeping their activations: less memory, more time.
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = False
@@ -44,6 +46,12 @@ def _add_training(cfg: CN) -> None:
     cfg.SOLVER.POLYNOMIAL_POWER = 0.9  # of LR_SCHEDULER_NAME "WarmupPolynomialLR"
     cfg.SOLVER.PRETRAINED_MULTIPLIER = 0.01  # learning rate of CLIP or another backbone relative to BASE_LR
 
+    node = type(cfg)
+    cfg.SOLVER.KEEP = node()
+    cfg.SOLVER.KEEP.WEIGHT = 0.0  # of a loss that keeps what MODEL.WEIGHTS says of other words; 0 = without
+    cfg.SOLVER.KEEP.WORDS = ""  # a dataset's, or as MODEL.VOCABULARY.TRAIN; "" = what MODEL.WEIGHTS was trained on
+    cfg.SOLVER.KEEP.SAMPLE = 24  # of them per step
+
     cfg.INPUT.FORMAT = "RGB"  # Detectron2's default is BGR; every model here takes RGB
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0  # share of the crop that one class may fill; 1.0 = no constraint
     cfg.INPUT.LONG_SIDE_TRAIN = []  # pixels, (least, greatest); where given, instead of MIN_SIZE_TRAIN
@@ -61,6 +69,7 @@ def _add_evaluation_and_data(cfg: CN) -> None:
     cfg.TEST.SLIDING_WINDOW.KERNEL = 384  # pixels; side of a window, and of the global view
     cfg.TEST.SLIDING_WINDOW.STRIDE = 256  # pixels
     cfg.TEST.SHEET_IMAGES = 4  # pictures on the sheet that every evaluation of a training draws; 0 = no sheet
+    cfg.TEST.START = False  # evaluates MODEL.WEIGHTS first, and writes changes.md at every evaluation
     cfg.TEST.PREDICTIONS = False  # writes label maps and sem_seg_predictions.json below OUTPUT_DIR/predictions
     cfg.TEST.ORACLE_GRID = 0  # side of a grid; > 0 reports the mIoU that true labels averaged to this grid would reach
 

@@ -1,12 +1,14 @@
 """What passes between the stages.
 
-Shape letters: B images, T classes, P templates, C joint CLIP width, H x W feature grid.
+Shape letters: B images, T classes, K words that are kept, P templates, C joint CLIP width, H x W feature grid.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
+
+from openvocab.vocab.vocabulary import Vocabulary
 
 
 class ClipFeatures(NamedTuple):
@@ -33,3 +35,15 @@ class TextFeatures(NamedTuple):
     """
 
     embeddings: Tensor
+
+
+class KeptWords(NamedTuple):
+    """What a model said of a training image before it was trained (`openvocab.engine.start`).
+
+    Attributes:
+        words: K, the same for all images of a step.
+        probabilities: (K, 4H, 4W), of each word at the resolution of logits.
+    """
+
+    words: Vocabulary
+    probabilities: Tensor

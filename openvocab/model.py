@@ -39,9 +39,10 @@ class OpenVocabularyModel(nn.Module):
     Attributes:
         similarity_is_clips: whether `similarity` compares CLIP's own features, so that it means something as soon as
             CLIP is loaded; otherwise what it compares is trained.
+        keeps_words: whether `losses` takes `kept`, a `KeptWords` per image, and there are `training_logits` for them.
     """
 
-    similarity_is_clips = False
+    similarity_is_clips = keeps_words = False
 
     def __init__(self, vocabulary: VocabularyOptions, ignore_label: int, augmentation: AugmentedViews | None = None):
         super().__init__()
@@ -258,7 +259,7 @@ class OpenVocabularyModel(nn.Module):
             batched_inputs: B dicts with "image" (3, h, w), RGB in 0..255, uint8 or floating point; optional "height"
                 and "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words;
                 in training "sem_seg" (h, w) int64 and optional "classes", from `sample_classes` of a larger batch, the
-                same for all; else each call samples for itself; optional "output": "labels" asks for label maps. In
+                same for all; else each call samples for itself; optional "kept" (`KeptWords`); optional "output": "labels" asks for label maps. In
                 evaluation "seen" from `see` may stand in place of "image", with "height" and "width".
 
         Returns:
@@ -274,7 +275,8 @@ class OpenVocabularyModel(nn.Module):
         if self.training:
             self._is_random = False
             images = [_check_image(item["image"]) for item in batched_inputs]
-            return self.losses(images, *self._targets(batched_inputs, vocabularies))
+            kept = [item["kept"] for item in batched_inputs if "kept" in item]
+            return self.losses(images, *self._targets(batched_inputs, vocabularies), **({"kept": kept} if kept else {}))
         if self._is_random:
             self._is_random = False  # said once
             warnings.warn("this model answers from random weights: none were loaded (MODEL.WEIGHTS, or "

@@ -20,10 +20,12 @@ class MicroBatch(NamedTuple):
         inputs: of the model.
         weight: of its losses. With it, their sum over the micro-batches of a process, averaged over the processes as
             distributed training does, is the loss of the global batch.
+        share: the same of a loss whose mean goes over images.
     """
 
     inputs: list[dict[str, Any]]
     weight: float
+    share: float
 
 
 def micro_batches(model: nn.Module, batch: list[dict[str, Any]], count: int, seed: int, step: int) -> list[MicroBatch]:
@@ -56,7 +58,8 @@ def micro_batches(model: nn.Module, batch: list[dict[str, Any]], count: int, see
         classes = model.sample_classes(everywhere, _generator(seed, step))
         parts = [[item | {"classes": classes} for item in part] for part in parts]
     share = comm.get_world_size() / max(1, sum(survey.count for survey in everywhere))  # nothing counts: losses of 0
-    return [MicroBatch(part, share * survey.count) for part, survey in zip(parts, surveys, strict=True)]
+    return [MicroBatch(part, share * survey.count, len(part) / len(batch))
+            for part, survey in zip(parts, surveys, strict=True)]
 
 
 def _generator(seed: int, step: int) -> torch.Generator:

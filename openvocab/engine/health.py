@@ -106,7 +106,8 @@ class HealthHook(hooks.HookBase):
         """Keeps the loss; looks again where it is time."""
         if self._batches is None:
             return
-        self._losses.append(self.trainer.storage.latest()["total_loss"][0])
+        latest = self.trainer.storage.latest()
+        self._losses.append(latest.get("loss_sem_seg", latest["total_loss"])[0])  # alone, it stands as the total only
         done, period = self.trainer.iter + 1, self._cfg.TEST.EVAL_PERIOD
         if done in (self._steps, self.trainer.max_iter) or (period > 0 and done % period == 0):
             self._check(done)

@@ -73,16 +73,19 @@ class EvaluationHook(hooks.EvalHook):
         period: iterations; 0 = only at the end.
         function: evaluates; gives scores.
         best: is called with the mean of all mIoU after each evaluation that is not the last; None where there are none.
+        start: is called before the first step.
     """
 
-    def __init__(self, period: int, function: Callable[[], Any], best: Callable[[float], None]) -> None:
+    def __init__(self, period: int, function: Callable[[], Any], best: Callable[[float], None],
+                 start: Callable[[], None]) -> None:
         super().__init__(period, self._evaluated)
         self.running = False
-        self._evaluate, self._best = function, best
+        self._evaluate, self._best, self._start = function, best, start
         self._results: dict[str, Any] = {}
 
     def before_train(self) -> None:
-        """Evaluates what a stopped run had begun to evaluate."""
+        """Evaluates the start, and what a stopped run had begun to evaluate."""
+        self._start()
         if self.trainer.evaluation_pending:
             self._do_eval()
 

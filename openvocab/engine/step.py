@@ -1,7 +1,7 @@
 """One step of training, and the precision it computes in."""
 
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -15,6 +15,10 @@ from torch.utils.data import DataLoader
 from openvocab.devices import FORCE, native, usable_precision
 from openvocab.engine.divergence import Divergence
 from openvocab.engine.global_batch import MicroBatch, micro_batches
+from openvocab.engine.start import Start
+
+KEPT = "loss_kept"
+"""Of a model: the mean over images of how far other words have moved, see `openvocab.engine.start`."""
 
 
 class StepTrainer(SimpleTrainer):
@@ -25,10 +29,11 @@ class StepTrainer(SimpleTrainer):
 
     Attributes:
         seed: of the words that are sampled; set before the first step.
+        start: is asked what it sees of other words; None where they are not kept. Set likewise.
     """
 
     def __init__(self, model: nn.Module, data_loader: DataLoader | None, optimizer: torch.optim.Optimizer,
-                 precision: torch.dtype = torch.float32, accumulate: int = 1) -> None:
+                 precision: torch.dtype = torch.float32, accumulate: int = 1, keep_weight: float = 0.0) -> None:
         """As `SimpleTrainer`.
 
         Args:
@@ -37,12 +42,15 @@ class StepTrainer(SimpleTrainer):
             optimizer: clips in its `step`, so that it sees unscaled gradients.
             precision: of autocast, bfloat16 or float16; float32 leaves the model as it is.
             accumulate: micro-batches per step.
+            keep_weight: of what `start` says.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
         self.precision = precision
         self.accumulate = accumulate
+        self.keep_weight = keep_weight
         self.seed = 0
+        self.start: Start | None = None
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=self.precision == torch.float16)
         self._divergence = Divergence(self.grad_scaler.is_enabled())
 
@@ -55,7 +63,11 @@ class StepTrainer(SimpleTrainer):
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        *first, last = micro_batches(self.model, data, self.accumulate, self.seed, self.iter)
+        parts = micro_batches(self.model, data, self.accumulate, self.seed, self.iter)
+        if self.start is not None:
+            with self._autocast():
+                parts = self.start.ask(parts, self.seed, self.iter)
+        *first, last = parts
         self.optimizer.zero_grad()
         found = []
         with self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext():
@@ -72,12 +84,16 @@ class StepTrainer(SimpleTrainer):
 
     def _backward(self, part: MicroBatch) -> dict[str, Tensor]:
         """Adds a micro-batch's gradients; returns its part of the losses."""
-        lower = self.precision != torch.float32
-        with torch.autocast(self.device_type, dtype=self.precision) if lower else nullcontext():
+        with self._autocast():
             losses = self.model(part.inputs)
-        losses = {name: part.weight * loss for name, loss in losses.items()}
+        losses = {name: (part.share * self.keep_weight if name == KEPT else part.weight) * loss
+                  for name, loss in losses.items()}
         self.grad_scaler.scale(sum(losses.values())).backward()
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        lower = self.precision != torch.float32
+        return torch.autocast(self.device_type, dtype=self.precision) if lower else nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
         """Adds the scaler's state."""

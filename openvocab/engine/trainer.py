@@ -18,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from openvocab.data import fingerprint
 from openvocab.data.loader import build_train_loader, dataset_dicts
+from openvocab.clip.low_rank import LowRankState
+from openvocab.engine import changes
 from openvocab.engine.checkpointing import AtomicCheckpointer, load_weights_for_cfg
 from openvocab.engine.divergence import Diverged
 from openvocab.engine.errors import failing_together, own_errors_in_one_line
@@ -30,6 +32,7 @@ from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.resuming import Plan, after_interruption, plan_resumption, run_record
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
+from openvocab.engine.start import Start
 from openvocab.engine.step import StepTrainer, training_precision
 from openvocab.engine.stopping import Stopped, StopRequest
 from openvocab.evaluation.counting import PixelCounter
@@ -72,9 +75,10 @@ class Trainer(DefaultTrainer):
         model = wrap_for_distributed(model)
         precision = training_precision(cfg)
         logger.info("training in %s", str(precision).removeprefix("torch."))
-        self._trainer = StepTrainer(model, None, optimizer, precision, cfg.SOLVER.ACCUMULATE)
+        self._trainer = StepTrainer(model, None, optimizer, precision, cfg.SOLVER.ACCUMULATE, cfg.SOLVER.KEEP.WEIGHT)
         self.scheduler = build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, record=record, trainer=weakref.proxy(self))
+        beside = {"low_rank": LowRankState(model)} if cfg.MODEL.CLIP.RANK else {}
+        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, record=record, trainer=weakref.proxy(self), **beside)
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self._plan = Plan(0, 0, 0, 0, True)
         self._rng_states: list[dict] | None = None
@@ -83,7 +87,7 @@ class Trainer(DefaultTrainer):
         self._best = -math.inf
         self._stop = stop or StopRequest()
         self._checkpoints = CheckpointHook(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, keep)
-        self._evaluation = EvaluationHook(cfg.TEST.EVAL_PERIOD, self._evaluate, self._keep_best)
+        self._evaluation = EvaluationHook(cfg.TEST.EVAL_PERIOD, self._evaluate, self._keep_best, self._evaluate_start)
         self._earlier: dict[str, Any] | None = None
         self.health = HealthHook(cfg)
         self.register_hooks(self.build_hooks())
@@ -163,6 +167,8 @@ class Trainer(DefaultTrainer):
             fingerprint.require_same_data(self._earlier.get(fingerprint.KEY), loader.about.fingerprint)
         if not self.cfg.MODEL.VOCABULARY.TRAIN:
             train_with_words_of(self.model, self.cfg.DATASETS.TRAIN[0], self.cfg.MODEL.VOCABULARY.WORDS)
+        self._trainer.start = start = Start.from_config(self.cfg, self._earlier)
+        self.checkpointer.record |= start.record if start else {}
         self.data_loader = self.health.begin(self.model, loader, self._earlier or {})
         self.checkpointer.record |= {WORDS: self._words().as_checkpoint(), fingerprint.KEY: loader.about.fingerprint}
         self.checkpointer.record |= self.health.at_start()
@@ -300,7 +306,17 @@ class Trainer(DefaultTrainer):
         if cfg.DATASETS.TEST:
             self._last_eval_results = self.test(cfg, self.model, resume=resume, stop=self._stop)
             self._draw_sheet(cfg, done)
+            if comm.is_main_process() and cfg.TEST.START:
+                changes.write_changes(Path(cfg.OUTPUT_DIR), cfg.DATASETS.TEST, done)
         return self._last_eval_results
+
+    def _evaluate_start(self) -> None:
+        """Evaluates the model before the first step; what an interrupted evaluation has counted is kept."""
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / changes.START)
+        if cfg.TEST.START and cfg.DATASETS.TEST and self.start_iter == 0:
+            self.test(cfg, self.model, resume=True, stop=self._stop)
 
     def _draw_sheet(self, cfg: CfgNode, done: int) -> None:
         if comm.is_main_process():

@@ -9,14 +9,18 @@ from .scenes import IGNORE, Scene
 from .world import World, world
 
 SIZE = 192  # pixels
+OWN = "own"
 _LABELS = re.compile(r"emojiscapes/mini/([^/]+)/([^/]+)/(\d+)/labels")
 
 
 def classes_of(split: str, world_: World) -> list[int]:
     """Class ids of the world that are classes of a split: all of them, or those that training may name.
 
-    Training must not even hear of a novel class: a word that never fits is learned as one that fits nothing.
+    Training must not even hear of a novel class: a word that never fits is learned as one that fits nothing. The splits
+    "own0", "own1" and so on are what somebody labels to adapt a model: of the novel classes alone.
     """
+    if split.startswith(OWN):
+        return sorted(world_.novel)
     if split != "train":
         return list(range(len(world_.classes)))
     return [i for i in range(len(world_.classes)) if i not in world_.novel]
@@ -26,7 +30,7 @@ def scene_dict(split: str, styles: Sequence[str], index: int) -> dict[str, Any]:
     """Detectron2 dataset dict of one scene; the pixels are drawn when it is read.
 
     Args:
-        split: as in `Scene`; "train" numbers its classes without the novel ones ("label_table").
+        split: as in `Scene`; "train" and "own..." number the classes that they have ("label_table").
         styles: drawing styles.
         index: number within the split.
 
@@ -41,7 +45,7 @@ def scene_dict(split: str, styles: Sequence[str], index: int) -> dict[str, Any]:
         "height": SIZE,
         "width": SIZE,
         "scene": Scene("mini", split, tuple(styles), index, SIZE),
-        **({"label_table": _label_table(split)} if split == "train" else {}),
+        **({"label_table": _label_table(split)} if split.startswith(("train", OWN)) else {}),
     }
 
 
