@@ -1,13 +1,13 @@
 """What adaptation to one's own classes gains, and what it costs the others: the small CAT-Seg on EmojiScapes.
 
     python tools/fetch_drawings.py
-    python benchmarks/adapt.py --output benchmarks/results/adapt
-    python benchmarks/adapt.py --output benchmarks/results/adapt --ways low_rank --keep 1 --pictures 16 256 --seeds 0 1 2
+    python benchmarks/adapt.py --output DIR
+    python benchmarks/adapt.py --output DIR --ways low_rank --keep 1 --pictures 16 64 256 --seeds 0 1 2
 
-Own classes are the 24 novel nouns, labelled in scenes that no training has seen, all else in them unlabelled; others are
-the 96 base nouns and 15 stuff that the model was trained on. All 135 words are asked for in the 100 scenes of
-emojiscapes_mini_test, in one view (windows take eight times as long). Seeds draw other pictures, too. A row that is in DIR/adapt.csv is not made
-again; KEY VALUE pairs at the end go on top of configs/emojiscapes/adapt.yaml and stand in the row.
+Own classes are the 24 novel nouns, labelled in scenes that no training has seen, all else in them unlabelled; the
+others are the 96 base nouns and 15 stuff that the model was trained on. All 135 words are asked for in the 100 scenes of
+emojiscapes_mini_test, in one view (windows take eight times as long). Seeds draw other pictures, too. A row that
+is in DIR/adapt.csv is not made again; KEY VALUE pairs at the end go on top of configs/emojiscapes/adapt.yaml and stand in the row.
 """
 
 import argparse

@@ -54,13 +54,13 @@ def kept_loss(logits: Tensor, probabilities: Tensor) -> Tensor:
 
     Args:
         logits: (B, K, h', w').
-        probabilities: the same shape, at the start, 0..1.
+        probabilities: the same shape, at the start, 0..1, float32 or float64.
 
     Returns:
         Scalar, mean over all of the Kullback-Leibler divergence between two yes-or-no answers, in nats; 0 at the start.
     """
     entropy = -torch.xlogy(probabilities, probabilities) - torch.xlogy(1 - probabilities, 1 - probabilities)
-    return F.binary_cross_entropy_with_logits(logits, probabilities) - entropy.mean()
+    return F.binary_cross_entropy_with_logits(logits.to(probabilities.dtype), probabilities) - entropy.mean()
 
 
 def constant_loss(shares: Tensor, ignored: float, named: Tensor, ignored_pixels: str) -> float:

@@ -165,7 +165,7 @@ class CATSeg(OpenVocabularyModel):
         losses = {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
         if kept:
             logits = self.sem_seg_head(features, self.text_features(kept[0].words))
-            losses["loss_kept"] = kept_loss(logits.float(), torch.stack([each.probabilities for each in kept]))
+            losses["loss_kept"] = kept_loss(logits, torch.stack([each.probabilities for each in kept]))
         return losses
 
     def training_logits(self, images: Sequence[Tensor], text: TextFeatures) -> Tensor:

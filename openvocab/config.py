@@ -17,8 +17,7 @@ def add_openvocab_config(cfg: CN) -> None:
     cfg.MODEL.CLIP.PRETRAINED = ""  # open_clip tag, a file, or "" (random; the checkpoint in MODEL.WEIGHTS holds CLIP)
     cfg.MODEL.CLIP.INPUT_SIZE = 384  # pixels; every view is resized to this square
     cfg.MODEL.CLIP.FINETUNE = "attention"  # "attention" (q and v projections), "full" or "none"
-    # > 0: not the q and v projections themselves are trained but matrices of this rank beside them, merged in checkpoints.
-    cfg.MODEL.CLIP.RANK = 0
+    cfg.MODEL.CLIP.RANK = 0  # > 0: trains matrices of this rank beside those projections, merged in checkpoints
 
     # Training computes blocks again in the backward pass instead of keeping their activations: less memory, more time.
     cfg.MODEL.CHECKPOINT_ACTIVATIONS = False

@@ -259,8 +259,9 @@ class OpenVocabularyModel(nn.Module):
             batched_inputs: B dicts with "image" (3, h, w), RGB in 0..255, uint8 or floating point; optional "height"
                 and "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words;
                 in training "sem_seg" (h, w) int64 and optional "classes", from `sample_classes` of a larger batch, the
-                same for all; else each call samples for itself; optional "kept" (`KeptWords`); optional "output": "labels" asks for label maps. In
-                evaluation "seen" from `see` may stand in place of "image", with "height" and "width".
+                same for all; else each call samples for itself; optional "kept" (`KeptWords`); optional "output":
+                "labels" asks for label maps. In evaluation "seen" from `see` may stand in place of "image", with
+                "height" and "width".
 
         Returns:
             In training {"loss_sem_seg": scalar}. In evaluation one dict per image: "sem_seg" (classes, height, width)

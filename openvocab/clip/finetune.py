@@ -17,7 +17,7 @@ def set_trainable(clip: nn.Module, mode: str, rank: int = 0) -> None:
         clip: with sub-modules `visual` and `text`, as `openvocab.clip.build.build_clip` returns it.
         mode: "attention" trains the query and value weights of both towers, "full" every parameter that the dense
             forward pass uses, "none" nothing.
-        rank: > 0 with "attention" trains matrices of this rank beside the weights instead; see `openvocab.clip.low_rank`.
+        rank: > 0 with "attention" trains matrices of this rank beside the weights instead; see `add_low_rank`.
 
     Raises:
         ValueError: unknown mode, or a rank that does not fit mode or weights.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 NAMES = ("q_proj_weight", "v_proj_weight")
-"""Weights of `openvocab.clip.blocks.SplitAttention` that get them: those that MODEL.CLIP.FINETUNE "attention" trains."""
+"""Weights of `SplitAttention` that get them: those that MODEL.CLIP.FINETUNE "attention" trains."""
 
 
 class LowRank(nn.Module):
@@ -34,7 +34,7 @@ class LowRank(nn.Module):
         if not 0 < rank < min(weight.shape):
             raise ValueError(f"MODEL.CLIP.RANK: got {rank}, expected 1..{min(weight.shape) - 1} for weights of shape "
                              f"{tuple(weight.shape)}")
-        # No function of torch.nn.init: a model that is loaded next is built without those, and 0 times anything is not 0.
+        # No function of torch.nn.init: a model that is loaded next is built without those, and 0 times NaN is NaN.
         self.down = nn.Parameter(torch.randn(rank, weight.shape[1], device=weight.device) * weight.shape[1] ** -0.5)
         self.up = nn.Parameter(torch.zeros(weight.shape[0], rank, device=weight.device))
 

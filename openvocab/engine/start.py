@@ -60,23 +60,21 @@ class Start:
             None where SOLVER.KEEP.WEIGHT is 0.
 
         Raises:
-            ValueError: a method that cannot do it, no MODEL.WEIGHTS, others than the training started from, or no words
+            ValueError: a method that cannot do it, other weights than the training started from, or no words
                 but those that are trained.
         """
         if not cfg.SOLVER.KEEP.WEIGHT:
             return None
-        if not cfg.MODEL.WEIGHTS:
-            raise ValueError(f"SOLVER.KEEP.WEIGHT: got {cfg.SOLVER.KEEP.WEIGHT} without MODEL.WEIGHTS, expected the "
-                             "checkpoint whose words are to be kept")
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.CLIP.RANK = 0
         with Unfilled():
             model = build_model(cfg)
         if not getattr(model, "keeps_words", False):
-            raise ValueError(f"SOLVER.KEEP.WEIGHT: got {cfg.SOLVER.KEEP.WEIGHT} for {type(model).__name__}, expected 0: "
-                             "words are kept for CATSeg alone")
-        start = cls(model, _kept_words(cfg, load_weights(model, weights_path(cfg.MODEL.WEIGHTS))), cfg.SOLVER.KEEP.SAMPLE)
+            raise ValueError(f"SOLVER.KEEP.WEIGHT: got {cfg.SOLVER.KEEP.WEIGHT} for {type(model).__name__}, expected "
+                             "0: words are kept for CATSeg alone")
+        trained = load_weights(model, weights_path(cfg.MODEL.WEIGHTS))
+        start = cls(model, _kept_words(cfg, trained), cfg.SOLVER.KEEP.SAMPLE)
         if earlier is not None and earlier.get(KEY) != start.record[KEY]:
             raise ValueError(f"MODEL.WEIGHTS: got {cfg.MODEL.WEIGHTS}, expected the weights that the training which "
                              "goes on started from: SOLVER.KEEP asks them what they see")
@@ -102,17 +100,32 @@ class Start:
             return [self._answered(part, words, text) for part in parts]
 
     def _answered(self, part: MicroBatch, words: Vocabulary, text: TextFeatures) -> MicroBatch:
-        answers = self._model.training_logits([item["image"] for item in part.inputs], text).float().sigmoid()
+        logits = self._model.training_logits([item["image"] for item in part.inputs], text)
+        answers = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
         return part._replace(inputs=[item | {"kept": KeptWords(words, answer)}
                                      for item, answer in zip(part.inputs, answers, strict=True)])
+
+
+def require_start(cfg: CfgNode) -> None:
+    """Checks that there is something to keep, before a model is built.
+
+    Args:
+        cfg: of the training.
+
+    Raises:
+        ValueError: SOLVER.KEEP.WEIGHT without MODEL.WEIGHTS.
+    """
+    if cfg.SOLVER.KEEP.WEIGHT and not cfg.MODEL.WEIGHTS:
+        raise ValueError(f"SOLVER.KEEP.WEIGHT: got {cfg.SOLVER.KEEP.WEIGHT} without MODEL.WEIGHTS, expected the "
+                         "checkpoint whose words are to be kept")
 
 
 def _kept_words(cfg: CfgNode, trained: TrainedWords | None) -> Vocabulary:
     """Words of SOLVER.KEEP.WORDS, or of the checkpoint, but those that are trained now."""
     named, rule = cfg.SOLVER.KEEP.WORDS, cfg.MODEL.VOCABULARY.SYNONYMS
     if not named and (trained is None or not trained.seen):
-        raise ValueError(f"SOLVER.KEEP.WORDS: got none, and {cfg.MODEL.WEIGHTS} does not say which words it was trained "
-                         "on; expected the words that are to be kept: a dataset, or as for MODEL.VOCABULARY.TRAIN")
+        raise ValueError(f"SOLVER.KEEP.WORDS: got none, and {cfg.MODEL.WEIGHTS} does not say which words it was "
+                         "trained on; expected the words that are to be kept: a dataset, or as for MODEL.VOCABULARY.TRAIN")
     words = _named(cfg, named) if named else Vocabulary.from_words(sorted(trained.seen))
     words = words.with_synonyms(rule)
     own = training_words(cfg)

@@ -16,9 +16,9 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from openvocab.clip.low_rank import LowRankState
 from openvocab.data import fingerprint
 from openvocab.data.loader import build_train_loader, dataset_dicts
-from openvocab.clip.low_rank import LowRankState
 from openvocab.engine import changes
 from openvocab.engine.checkpointing import AtomicCheckpointer, load_weights_for_cfg
 from openvocab.engine.divergence import Diverged
@@ -32,7 +32,7 @@ from openvocab.engine.optimizer import build_lr_scheduler, build_optimizer
 from openvocab.engine.resuming import Plan, after_interruption, plan_resumption, run_record
 from openvocab.engine.rng import preserved_rng, restore_rng_state
 from openvocab.engine.setup import build_model
-from openvocab.engine.start import Start
+from openvocab.engine.start import Start, require_start
 from openvocab.engine.step import StepTrainer, training_precision
 from openvocab.engine.stopping import Stopped, StopRequest
 from openvocab.evaluation.counting import PixelCounter
@@ -66,6 +66,7 @@ class Trainer(DefaultTrainer):
             ValueError: a batch that cannot be divided, or what model and optimizer refuse.
         """
         TrainerBase.__init__(self)
+        require_start(cfg)
         record = run_record(cfg)
         cfg = scale_to_processes(cfg, comm.get_world_size() * cfg.SOLVER.ACCUMULATE)
         self.cfg = cfg
@@ -77,8 +78,8 @@ class Trainer(DefaultTrainer):
         logger.info("training in %s", str(precision).removeprefix("torch."))
         self._trainer = StepTrainer(model, None, optimizer, precision, cfg.SOLVER.ACCUMULATE, cfg.SOLVER.KEEP.WEIGHT)
         self.scheduler = build_lr_scheduler(cfg, optimizer)
-        beside = {"low_rank": LowRankState(model)} if cfg.MODEL.CLIP.RANK else {}
-        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, record=record, trainer=weakref.proxy(self), **beside)
+        states = {"trainer": weakref.proxy(self)} | ({"low_rank": LowRankState(model)} if cfg.MODEL.CLIP.RANK else {})
+        self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, record=record, **states)
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self._plan = Plan(0, 0, 0, 0, True)
         self._rng_states: list[dict] | None = None

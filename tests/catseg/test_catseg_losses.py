@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from catseg.losses import constant_loss, loss_count, segmentation_loss
+from catseg.losses import constant_loss, kept_loss, loss_count, segmentation_loss
 
 IGNORE = 255
 
@@ -107,3 +107,10 @@ def test_what_the_mean_goes_over(rule):
     assert loss_count(labels, [4, 4, 4], IGNORE, rule) == sum(counts)
     parts = [segmentation_loss(logits[[i]], [labels[i]], IGNORE, rule) * counts[i] for i in range(3)]
     torch.testing.assert_close(sum(parts) / sum(counts), segmentation_loss(logits, labels, IGNORE, rule))
+
+
+def test_how_far_words_have_moved_by_hand():
+    before = torch.tensor([0.5, 0.2, 0.0, 1.0], dtype=torch.float64).view(1, 4, 1, 1)
+    logits = torch.tensor([0.25, 0.2, 0.5, 0.75], dtype=torch.float64).logit().view(1, 4, 1, 1)
+    by_hand = [0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75), 0.0, math.log(1 / 0.5), math.log(1 / 0.75)]
+    assert float(kept_loss(logits, before)) == pytest.approx(sum(by_hand) / 4, abs=1e-12)
