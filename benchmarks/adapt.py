@@ -5,9 +5,10 @@
     python benchmarks/adapt.py --output DIR --ways low_rank --keep 1 --pictures 16 64 256 --seeds 0 1 2
 
 Own classes are the 24 novel nouns, labelled in scenes that no training has seen, all else in them unlabelled; the
-others are the 96 base nouns and 15 stuff that the model was trained on. All 135 words are asked for in the 100 scenes of
-emojiscapes_mini_test, in one view (windows take eight times as long). Seeds draw other pictures, too. A row that
-is in DIR/adapt.csv is not made again; KEY VALUE pairs at the end go on top of configs/emojiscapes/adapt.yaml and stand in the row.
+others are the 96 base nouns and 15 stuff that the model was trained on. All 135 words are asked for in the 100
+scenes of emojiscapes_mini_test, in one view (windows take eight times as long). Seeds draw other pictures, too. A row
+that is in DIR/adapt.csv is not made again; KEY VALUE pairs at the end go on top of configs/emojiscapes/adapt.yaml and
+stand in the row.
 """
 
 import argparse
@@ -24,11 +25,11 @@ from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 from tables import csv_text, write_table
 
-from openvocab.data.emojiscapes.register import SPLITS, register_split
+from openvocab.data.emojiscapes.register import register_split
 from openvocab.data.emojiscapes.world import TRAIN_STYLES
 from openvocab.data.register import register_all
 from openvocab.engine.changes import compare
@@ -82,19 +83,23 @@ class Run(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what is missing and writes the table after each."""
     args = parse(arguments)
+    wanted = [Run(*each, " ".join(args.opts)) for each in
+              itertools.product(args.ways, args.keep, args.pictures, args.seeds)]  # fmt: skip
     torch.set_num_threads(args.threads)
     register_all()
-    if args.scenes:  # of the test
-        DatasetCatalog.pop(TEST)
-        register_split(TEST, *SPLITS[TEST][:2], args.scenes)
+    for name in (TEST, *(run.dataset for run in wanted)):  # the test's may be fewer, or in other styles
+        if name in DatasetCatalog:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+    register_split(TEST, "test", args.styles, args.scenes)
+    for name, seed, pictures in {(run.dataset, run.seed, run.pictures) for run in wanted}:
+        register_split(name, f"own{seed}", args.styles, pictures)
     table, folder = args.output / "adapt.csv", args.runs or args.output / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     for name in LOGGER_NAMES:
         setup_logger(str(folder), name=name)
     rows = list(csv.DictReader(table.read_text().splitlines())) if table.is_file() else []
     start = before(folder)
-    wanted = [Run(*each, " ".join(args.opts)) for each in
-              itertools.product(args.ways, args.keep, args.pictures, args.seeds)]  # fmt: skip
     for number, run in enumerate(wanted, start=1):
         about = {key: str(value) for key, value in run._asdict().items()}
         if any(about.items() <= row.items() for row in rows):
@@ -120,8 +125,6 @@ def adapted(run: Run, folder: Path, start: dict[str, Any]) -> dict[str, str]:
     """Trains and evaluates; gives a row."""
     cfg, began = run.config(folder), time.perf_counter()
     shutil.rmtree(cfg.OUTPUT_DIR, ignore_errors=True)  # of an interrupted one
-    if run.dataset not in DatasetCatalog:
-        register_split(run.dataset, f"own{run.seed}", TRAIN_STYLES, run.pictures)
     torch.manual_seed(run.seed)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
@@ -152,7 +155,8 @@ def parse(arguments: Iterable[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep", nargs="+", type=float, default=[0.0, 1.0], help="SOLVER.KEEP.WEIGHT")
     parser.add_argument("--pictures", nargs="+", type=int, default=[64])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--scenes", type=int, default=0, help="of the test (default: all 100)")
+    parser.add_argument("--scenes", type=int, default=100, help="of the test")
+    parser.add_argument("--styles", nargs="+", default=TRAIN_STYLES, help="of drawings")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE")
     return parser.parse_args(arguments)

@@ -125,7 +125,8 @@ def _kept_words(cfg: CfgNode, trained: TrainedWords | None) -> Vocabulary:
     named, rule = cfg.SOLVER.KEEP.WORDS, cfg.MODEL.VOCABULARY.SYNONYMS
     if not named and (trained is None or not trained.seen):
         raise ValueError(f"SOLVER.KEEP.WORDS: got none, and {cfg.MODEL.WEIGHTS} does not say which words it was "
-                         "trained on; expected the words that are to be kept: a dataset, or as for MODEL.VOCABULARY.TRAIN")
+                         "trained on; expected the words that are to be kept: a dataset's name, or as for "
+                         "MODEL.VOCABULARY.TRAIN")
     words = _named(cfg, named) if named else Vocabulary.from_words(sorted(trained.seen))
     words = words.with_synonyms(rule)
     own = training_words(cfg)

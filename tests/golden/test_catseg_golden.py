@@ -1,13 +1,18 @@
 """The released function to the last digit: every golden entry, through the loader of released checkpoints."""
 
 import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import two_processes
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils.events import EventStorage
+from two_processes import SMALL, inputs
 
 from catseg.checkpoint import RULES
 from openvocab.checkpoint.load import Unfilled
@@ -18,9 +23,7 @@ from openvocab.testing import (
     CATSEG_OUTPUT_BUDGET,
     GRADIENT_NOISE,
     GRADIENT_NORM_BUDGET,
-    SMALL_VOCABULARY,
     golden_image,
-    golden_labels,
     golden_state,
     large_vocabulary,
     relative_error,
@@ -30,7 +33,6 @@ from openvocab.windows import resize
 
 FOLDER = Path(__file__).parent
 CONFIGS = {"vitb": "catseg_b", "vitl": "catseg_l"}
-SMALL = Vocabulary(SMALL_VOCABULARY, tuple(words[0] for words in SMALL_VOCABULARY), synonyms="first")
 ENTRIES = {
     "text_embeddings", "dense_image_tokens", "decoder_guidance_48", "decoder_guidance_96", "logits",
     "sliding_window_probabilities", "sliding_window_crop_logits", "large_vocabulary_logits", "large_vocabulary_kept",
@@ -180,39 +182,58 @@ def test_extra_entries(name, whole_image, features, text, monkeypatch):
     assert_golden(whole_image.sem_seg_head(features, text)[0], extra["logits_without_padding"])
 
 
-def at_once(model, inputs):
-    """The loss of a call, and gradients."""
-    loss = model(inputs)["loss_sem_seg"]
+def norms_of(model):
+    return {key: float(p.grad.double().norm()) for key, p in model.named_parameters() if p.requires_grad}
+
+
+def at_once(model):
+    """The loss of a call, and the norms of gradients."""
+    loss = model(inputs())["loss_sem_seg"]
     loss.backward()
-    return float(loss.detach())
+    return float(loss.detach()), norms_of(model)
 
 
-def in_micro_batches(model, inputs):
+def in_micro_batches(model):
     """The same by a step of training: the two images one after the other, activations computed again."""
     head = model.sem_seg_head
     holders = [model.clip.visual, head.decoder, *head.layers, *(layer.spatial for layer in head.layers)]
-    trainer = StepTrainer(model, iter([inputs]), torch.optim.SGD(model.parameters(), lr=0.0), accumulate=len(inputs))
+    trainer = StepTrainer(model, iter([inputs()]), torch.optim.SGD(model.parameters(), lr=0.0), accumulate=2)
     with pytest.MonkeyPatch.context() as patched, EventStorage() as storage:
         for holder in holders:
             patched.setattr(holder, "recompute", True)
         trainer.iter = 0
         trainer.run_step()
-    return storage.history("total_loss").latest()
+    return storage.history("total_loss").latest(), norms_of(model)
+
+
+def in_two_processes(model, launcher=()):
+    """The same by two processes with an image each; `model` only lends its weights' names."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, *launcher, two_processes.__file__, f"{folder}/found.json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+        loss, norms, processes = json.loads(Path(folder, "found.json").read_text())
+    assert processes == 2
+    return loss, norms
+
+
+def under_torchrun(model):
+    """The same, started by torchrun."""
+    return in_two_processes(model, ["-m", "torch.distributed.run", "--nproc-per-node", "2"])
 
 
 @pytest.mark.parametrize(("name", "compute"), [
     ("vitb", at_once), pytest.param("vitl", at_once, marks=pytest.mark.slow),
-    pytest.param("vitb", in_micro_batches, marks=pytest.mark.slow)], scope="module")
+    *(pytest.param("vitb", way, marks=pytest.mark.slow)
+      for way in (in_micro_batches, in_two_processes, under_torchrun)),
+], scope="module")
 def test_loss_and_gradients(name, compute, model, golden):
     expected = json.loads((FOLDER / f"catseg_{name}_gradients.json").read_text())
     assert set(expected) == {"trainable_gradient_norms", "trainable_without_gradient", "frozen"}
     assert expected["trainable_without_gradient"] == []
-    inputs = [{"image": golden_image(384, 384, seed), "sem_seg": label, "vocabulary": SMALL}
-              for seed, label in zip((1, 2), golden_labels())]
     model.train()
     try:
-        loss = compute(model, inputs)
-        norms = {key: float(p.grad.double().norm()) for key, p in model.named_parameters() if p.requires_grad}
+        loss, norms = compute(model)
     finally:
         model.zero_grad()
         model.eval()
