@@ -144,3 +144,15 @@ def test_words_that_lost_are_named(tmp_path, caplog):
     assert "| set | own | 1 | 10.0 | 50.0 | +40.0 |" in text
     changes.write_changes(tmp_path, ["set", "other"], 7)
     assert "TEST.START: other was not evaluated before the first step" in caplog.text
+
+
+def test_two_processes_and_two_test_sets(run_train_net, tmp_path):
+    tests = "('toy_test', 'toy_train')"
+    keys = {"MODEL.META_ARCHITECTURE": "ToySegmenter", "SOLVER.MAX_ITER": "2", "DATASETS.TEST": tests,
+            "TEST.START": "True", "TEST.EVAL_PERIOD": "1"}  # fmt: skip
+    done = run_train_net("--num-gpus", "0", "--num-processes", "2", *toy_method.toy_overrides(tmp_path / "out", **keys))
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "changes.md").read_text()
+    assert page.startswith("# After 2 iterations") and "| toy_test | others | 3 |" in page
+    assert "| toy_train | others | 3 |" in page
+    assert done.stdout.count("toy_train: others") == 2, "at both evaluations, by the first process"
