@@ -10,9 +10,9 @@ import pytest
 
 @pytest.mark.slow
 def test_a_row_for_each_way_that_is_made_once(repository, tmp_path):
-    command = [sys.executable, str(repository / "benchmarks" / "adapt.py"), "--output", str(tmp_path), "--scenes", "2",
-               "--pictures", "2", "--styles", "openmoji", "--ways", "qv", "low_rank", "--keep", "1", "--opts", "SOLVER.MAX_ITER", "1",
-               "SOLVER.IMS_PER_BATCH", "2"]  # fmt: skip
+    options = "--scenes 2 --pictures 2 --styles openmoji --ways qv low_rank --keep 1".split()
+    command = [sys.executable, str(repository / "benchmarks" / "adapt.py"), "--output", str(tmp_path), *options,
+               "--opts", "SOLVER.MAX_ITER", "1", "SOLVER.IMS_PER_BATCH", "2"]  # fmt: skip
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True, timeout=900,
                               env=os.environ | {"PYTHONPATH": str(repository)})  # fmt: skip

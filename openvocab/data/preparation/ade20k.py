@@ -41,13 +41,7 @@ _ARRAY_PARTS = (
 def plan_150(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     """Plans the 150 classes: raw 1..150 become 0..149, raw 0 ("other") is ignored.
 
-    Args:
-        entry: of the table.
-        root: folder of the datasets.
-        part: whether less than all files are meant.
-
-    Returns:
-        The plan.
+    For arguments and answer see `Planner`.
 
     Raises:
         FileNotFoundError: raw folders are missing; names the release of ADE20K that is there instead.
@@ -70,13 +64,7 @@ def plan_150(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
 def plan_847(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     """Plans the 847 classes of the full release; see `read_full` for what happens to an image.
 
-    Args:
-        entry: of the table.
-        root: folder of the datasets.
-        part: whether less than all files are meant.
-
-    Returns:
-        The plan.
+    For arguments and answer see `Planner`.
 
     Raises:
         FileNotFoundError: raw files are missing; names the release of ADE20K that is there instead.

@@ -43,13 +43,7 @@ def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     Ready-made maps (HSNet's `annotations/train2014` and `val2014`) are taken where both folders are there. Else the
     instances of COCO's json files are painted over each other in the order of the file, crowds included.
 
-    Args:
-        entry: of the table.
-        root: folder of the datasets.
-        part: whether less than all files are meant.
-
-    Returns:
-        The plan.
+    For arguments and answer see `Planner`.
 
     Raises:
         FileNotFoundError: raw folders or files are missing.

@@ -18,13 +18,7 @@ LAST_VALUE = 181
 def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     """Plans one split. The 171 values in use become 0..170; 255 and the values of the 11 unused ids are ignored.
 
-    Args:
-        entry: of the table.
-        root: folder of the datasets.
-        part: whether less than all files are meant.
-
-    Returns:
-        The plan.
+    For arguments and answer see `Planner`.
 
     Raises:
         FileNotFoundError: raw folders are missing.

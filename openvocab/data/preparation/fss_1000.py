@@ -18,13 +18,7 @@ THRESHOLD = 128
 def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     """Plans all classes.
 
-    Args:
-        entry: of the table; all parts share one label folder.
-        root: folder of the datasets.
-        part: whether less than all classes are meant.
-
-    Returns:
-        The plan.
+    For arguments and answer see `Planner`; all parts share one label folder.
 
     Raises:
         FileNotFoundError: the folder, or images or masks of a class are missing.

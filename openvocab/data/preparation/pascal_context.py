@@ -24,13 +24,7 @@ NAMES = "labels.txt"
 def plan_459(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     """Plans the 459 classes: values 1..459 of the .mat label maps become 0..458, 0 is ignored.
 
-    Args:
-        entry: of the table.
-        root: folder of the datasets.
-        part: whether less than all files are meant.
-
-    Returns:
-        The plan.
+    For arguments and answer see `Planner`.
 
     Raises:
         FileNotFoundError: raw folders or files are missing.
@@ -51,13 +45,7 @@ def plan_459(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
 def plan_59(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     """Plans the 59 classes, from the segments of the json file; everything that is none of the 59 is ignored.
 
-    Args:
-        entry: of the table.
-        root: folder of the datasets.
-        part: whether less than all files are meant.
-
-    Returns:
-        The plan.
+    For arguments and answer see `Planner`.
 
     Raises:
         FileNotFoundError: raw files are missing.

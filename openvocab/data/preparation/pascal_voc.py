@@ -20,13 +20,7 @@ def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
 
     Which of the two, the vocabulary says: that of 20b has a class of raw value 0.
 
-    Args:
-        entry: of the table.
-        root: folder of the datasets.
-        part: whether less than all files are meant.
-
-    Returns:
-        The plan.
+    For arguments and answer see `Planner`.
 
     Raises:
         FileNotFoundError: raw folders or files are missing.
@@ -45,13 +39,7 @@ def plan(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
 def plan_5i(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     """Plans the masks of PASCAL-5i, which keep their values: 0, 1..20, and 255 for the boundary.
 
-    Args:
-        entry: of the table; all folds share one label folder.
-        root: folder of the datasets.
-        part: whether less than all files are meant.
-
-    Returns:
-        The plan.
+    For arguments and answer see `Planner`; all folds share one label folder.
 
     Raises:
         FileNotFoundError: raw folders, or masks or images of the lists, are missing.

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -11,11 +11,11 @@ from types import MappingProxyType
 from openvocab.assets import dataset_root
 from openvocab.data.catalog import DatasetEntry, find_entries
 from openvocab.data.preparation import ade20k, coco_20i, coco_stuff, fss_1000, pascal_context, pascal_voc
-from openvocab.data.preparation.runner import Plan, prepare
+from openvocab.data.preparation.runner import Plan, Planner, prepare
 
 logger = logging.getLogger(__name__)
 
-PLANNERS: Mapping[str, Callable[[DatasetEntry, Path, bool], Plan]] = MappingProxyType({
+PLANNERS: Mapping[str, Planner] = MappingProxyType({
     "coco_stuff": coco_stuff.plan,
     "ade20k_150": ade20k.plan_150,
     "ade20k_150_train": ade20k.plan_150,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -91,6 +91,28 @@ class Plan:
     def label_dir(self) -> Path:
         """Where the label files go."""
         return self.root / self.entry.label_dir
+
+
+class Planner(Protocol):
+    """Looks at the raw files of a dataset and plans its preparation."""
+
+    def __call__(self, entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
+        """Plans one label folder.
+
+        Args:
+            entry: of the table.
+            root: folder of the datasets.
+            part: whether less than all files are meant.
+
+        Returns:
+            The plan.
+
+        Raises:
+            FileNotFoundError: raw files are missing.
+            ImportError: a package is missing.
+            ValueError: raw files are wrong.
+        """
+        ...
 
 
 class Failure(NamedTuple):
