@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("triton", "torchvision", "timm", "open_clip_torch", "fvcore", "numpy", "pillow")
 TOY_TESTS = {
-    "kernel_tests": ["tests/kernels/test_group_norm_relu_kernel.py", "-k", "by_hand"],
-    "golden": ["tests/golden/test_lseg_golden.py", "-k", "test_loss_ignores_unlabelled_pixels"],
+    "kernel_tests": ["tests/kernels/test_group_norm_relu.py", "-k", "by_hand"],
+    "golden": ["tests/golden/test_lseg.py", "-k", "test_loss_ignores_unlabelled_pixels"],
 }
 
 

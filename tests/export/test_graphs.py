@@ -66,7 +66,7 @@ def lseg(folder):
 
 @pytest.fixture(scope="module")
 def catseg():
-    """As a program: a file of either kind takes long (test_export_full_size.py)."""
+    """As a program: a file of either kind takes long (test_full_size.py)."""
     segmenter = Segmenter.load(CATSEG, device="cpu")
     program = SegmentationGraph(segmenter.model, segmenter.cfg, "labels").traced()
     module = program.module()
