@@ -98,6 +98,7 @@ gpu: setup-test
 
 lint: setup-test
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 
 clean:
 	rm -rf $(VENV) build dist output *.egg-info .pytest_cache .ruff_cache

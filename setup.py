@@ -41,7 +41,7 @@ setup(
     license_files=["LICENSE", "THIRD_PARTY.md"],
     python_requires=">={}.{}".format(*PREFLIGHT["MIN_PYTHON"]),
     packages=find_packages(include=[name + rest for name in ("openvocab", *METHODS.values()) for rest in ("", ".*")]),
-    package_data={"openvocab": ["**/*.json", "weights/*", "web/*.js", "web/*.css"]},
+    package_data={"": ["py.typed"], "openvocab": ["**/*.json", "weights/*", "web/*.js", "web/*.css"]},
     # No detectron2: PyPI does not have it under its own name, so `openvocab.preflight` names the command.
     install_requires=[str(requirement) for requirement in PREFLIGHT["REQUIREMENTS"]],
     extras_require={
