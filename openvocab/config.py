@@ -26,10 +26,10 @@ def add_openvocab_config(cfg: CN) -> None:
 
     cfg.MODEL.VOCABULARY = node()
     # A built-in name (openvocab/vocab/data), a .txt/.json file, or words with a comma or "|" ("cat," is one word).
-    cfg.MODEL.VOCABULARY.TRAIN = ""  # "" = the dataset's
+    cfg.MODEL.VOCABULARY.TRAIN = ""  # of training; "" = the dataset's
     cfg.MODEL.VOCABULARY.TEST = ""  # used where neither the input nor the dataset brings words
     cfg.MODEL.VOCABULARY.WORDS = "prompts"  # of a benchmark: "prompts", "readable" or "lseg_labels"
-    cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80) or "imagenet_select" (8)
+    cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80), "imagenet_select" (8) or "bare" (the word alone)
     cfg.MODEL.VOCABULARY.SYNONYMS = "first"  # "first" (the original's rule) or "mean" of all synonyms' embeddings
     cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all
 
@@ -40,7 +40,7 @@ def add_openvocab_config(cfg: CN) -> None:
 def _add_training(cfg: CN) -> None:
     # Micro-batches per step, one after the other in each process; IMS_PER_BATCH is of all of them, in all processes.
     cfg.SOLVER.ACCUMULATE = 1
-    cfg.SOLVER.OPTIMIZER = "AdamW"
+    cfg.SOLVER.OPTIMIZER = "AdamW"  # of our trainer; SGD takes SOLVER.MOMENTUM and NESTEROV
     cfg.SOLVER.AMP.FORCE = False  # AMP also where the device can only emulate its precision, many times slower
     cfg.SOLVER.POLYNOMIAL_POWER = 0.9  # of LR_SCHEDULER_NAME "WarmupPolynomialLR"
     cfg.SOLVER.PRETRAINED_MULTIPLIER = 0.01  # learning rate of CLIP or another backbone relative to BASE_LR
@@ -63,7 +63,7 @@ def _add_training(cfg: CN) -> None:
 def _add_evaluation_and_data(cfg: CN) -> None:
     node = type(cfg)
     cfg.TEST.SLIDING_WINDOW = node()
-    cfg.TEST.SLIDING_WINDOW.ENABLED = False
+    cfg.TEST.SLIDING_WINDOW.ENABLED = False  # windows and a global view, merged; False: one view of the picture
     cfg.TEST.SLIDING_WINDOW.SIZE = 640  # pixels; the square that the windows are cut from
     cfg.TEST.SLIDING_WINDOW.KERNEL = 384  # pixels; side of a window, and of the global view
     cfg.TEST.SLIDING_WINDOW.STRIDE = 256  # pixels
@@ -75,7 +75,7 @@ def _add_evaluation_and_data(cfg: CN) -> None:
     # Iterations after which a training is asked whether it learns, as at each evaluation from then on; 0 = never.
     cfg.TEST.HEALTH_STEPS = 200
 
-    # Datasets of one's own: {NAME, IMAGES, LABELS, WORDS, IGNORE_LABEL (default 255)} each, see datasets/README.md.
+    # Datasets of one's own: {NAME, IMAGES, LABELS, WORDS, IGNORE_LABEL (default 255)} each, see docs/DATA.md.
     cfg.DATASETS.FOLDERS = []
 
     # Training leaves out pictures and masks that cannot be read, names and counts them; False: the first one ends it.

@@ -140,8 +140,8 @@ def test_16_bits(tmp_path, suffix):
 
 
 def readme_example(repository) -> tuple[str, list[list[str]]]:
-    """The config and the three commands of "Your own data" in datasets/README.md, as arguments of the program."""
-    section = (repository / "datasets" / "README.md").read_text().split("## Your own data")[1]
+    """The config and the three commands of docs/DATA.md, as arguments of the program."""
+    section = (repository / "docs" / "DATA.md").read_text()
     config = section.split("```yaml\n")[1].split("```")[0]
     lines = section.split("```sh\n")[1].split("```")[0].replace("\\\n", " ").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines]
