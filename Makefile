@@ -3,6 +3,7 @@
 # make stress   a training that is killed ten times and stopped three times, against an unbroken one
 # make web      a page in the browser: drop a picture, type words, see the masks (ARGS="--port 8080 --model catseg_b")
 # make test-web the tests of that page which drive Chromium ($CHROME, chromium or google-chrome)
+# make docs     the site, into output/site; ARGS=serve shows it and follows what is edited
 # make bench    time of both methods on this machine, against bare image encoders; table and plot in benchmarks/results
 # make gpu      checks, times, memory and training of the small models on a GPU (ARGS="speed train" for some parts, ARGS=
 #               --dry-run for a machine without one); a table per part in OUTPUT, by default output/gpu
@@ -22,7 +23,7 @@ ARGS ?=
 SEED ?= 11
 # The extras of setup.py that a target needs. A part whose tests `make test` runs adds its extra to TEST_EXTRAS.
 DEMO_EXTRAS = demo
-TEST_EXTRAS = $(DEMO_EXTRAS) export formats ray web test
+TEST_EXTRAS = $(DEMO_EXTRAS) docs export formats ray web test
 DEMO_OUTPUT = $(or $(OUTPUT),output/demo)
 
 MODEL_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(VOCABULARY),--vocabulary "$(VOCABULARY)") \
@@ -33,7 +34,7 @@ DEMO_OPTIONS = $(MODEL_OPTIONS) $(if $(INPUT),--input "$(INPUT)") --output "$(DE
 # __pycache__ folders that git ignores.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-test demo web test test-slow test-web stress bench gpu lint clean
+.PHONY: help setup setup-test demo web docs test test-slow test-web stress bench gpu lint clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -70,6 +71,11 @@ endif
 web:
 	$(call SET_UP,$(DEMO_EXTRAS) web)
 	$(VENV)/bin/openvocab web --examples demo/images $(ARGS)
+
+# Strict: a link or a heading that does not exist ends it.
+docs:
+	$(call SET_UP,$(DEMO_EXTRAS) docs)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs $(or $(ARGS),build --strict --quiet)
 
 # One worker per core; a file's tests share a worker and what its fixtures build. tests/conftest.py has the order.
 PYTEST = $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

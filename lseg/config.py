@@ -28,8 +28,8 @@ def add_lseg_config(cfg: CN) -> None:
     cfg.MODEL.LSEG.INPUT_SIZE = 0  # pixels; > 0 resizes every image to this square (zero-shot benchmarks: 480)
 
     cfg.TEST.MULTI_SCALE = node()
-    cfg.TEST.MULTI_SCALE.ENABLED = False
-    cfg.TEST.MULTI_SCALE.SCALES = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+    cfg.TEST.MULTI_SCALE.ENABLED = False  # sums the logits of crops of the picture at several scales
+    cfg.TEST.MULTI_SCALE.SCALES = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]  # times BASE_SIZE
     cfg.TEST.MULTI_SCALE.BASE_SIZE = 520  # pixels; long side at scale 1
     cfg.TEST.MULTI_SCALE.CROP = 480  # pixels; side of a crop
     cfg.TEST.MULTI_SCALE.STRIDE = 320  # pixels between crops
