@@ -15,7 +15,7 @@ def partial() -> Iterator[None]:
     shapes are refused or dropped. A warning counts what did not come from the file. Elsewhere a model is loaded whole
     or not at all, whatever `strict` says.
 
-    Example:
+    Examples:
         >>> with openvocab.checkpoint.partial():
         ...     model.load_state_dict(state, strict=False)
     """

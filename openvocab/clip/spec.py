@@ -93,7 +93,7 @@ def clip_spec(name: str) -> ClipSpec:
     Raises:
         ValueError: unknown name, or an architecture that is not a plain CLIP vision transformer.
 
-    Example:
+    Examples:
         >>> clip_spec("ViT-B-16-quickgelu").embed_dim
         512
     """

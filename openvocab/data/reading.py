@@ -84,7 +84,7 @@ def load_sem_seg(filename: str, dtype: type | str | None = None) -> np.ndarray:
     Raises:
         ValueError: an episode of a few-shot dataset, or as `read_labels`.
 
-    Example:
+    Examples:
         >>> SemSegEvaluator("ade20k_150_test_sem_seg", sem_seg_loading_fn=load_sem_seg)
     """
     if isinstance(filename, EpisodeLabels):

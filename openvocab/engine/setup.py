@@ -40,7 +40,7 @@ def build_cfg(config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode
             to write here), a value of the wrong type, an odd number of overrides, or a META_ARCHITECTURE that nobody
             knows.
 
-    Example:
+    Examples:
         >>> cfg = build_cfg("catseg_b", ["MODEL.DEVICE", "cpu"])
     """
     path = config_path(config_file)

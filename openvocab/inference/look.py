@@ -33,7 +33,7 @@ class Look:
     It takes the place of the picture in the segmenter's calls, which are its own methods as well. The answers are the
     same to the last digit.
 
-    Example:
+    Examples:
         >>> seen = segmenter.look("img.jpg")
         >>> seen(["cat", "sofa"]).save("masks.png")
         >>> seen(["cat", "sofa", "curtain"])

@@ -20,7 +20,7 @@ def vocabulary_metadata(words: str | Vocabulary | Sequence[str]) -> Metadata:
     Raises:
         ValueError: as `named_vocabulary` and `Vocabulary.from_words`.
 
-    Example:
+    Examples:
         >>> metadata = vocabulary_metadata("cat, sofa|couch")
         >>> Visualizer(image, metadata).draw_sem_seg(answer["sem_seg"].argmax(dim=0))
     """

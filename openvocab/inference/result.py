@@ -63,7 +63,7 @@ class Result:
         precision: that was computed in, "float32", "bfloat16" or "float16".
         notice: what everybody who looks has to know, such as that another model stands in; "" where there is nothing.
 
-    Example:
+    Examples:
         >>> result = segmenter("img.jpg", ["cat", "sofa|couch"])
         >>> [(area.name, area.share) for area in result.areas]
         [('cat', 0.25), ('sofa', 0.75)]

@@ -40,7 +40,7 @@ class Segmenter:
     Calls are independent of each other: the words travel with each picture, and nothing is kept but text embeddings
     under their own key. Several segmenters may live in one process.
 
-    Example:
+    Examples:
         >>> segmenter = Segmenter.load("catseg_b")
         >>> result = segmenter("img.jpg", ["cat", "sofa|couch"])
         >>> result.save("masks.png")

@@ -74,7 +74,7 @@ class Vocabulary:
             ValueError: no words, one that is no text, a blank word, or a word twice (`cleaning.comparable` decides:
                 CLIP reads lower case).
 
-        Example:
+        Examples:
             >>> Vocabulary.from_words(["cat", "sofa|couch"]).names
             ('cat', 'sofa')
         """
@@ -99,7 +99,7 @@ class Vocabulary:
         Raises:
             ValueError: as `from_words`.
 
-        Example:
+        Examples:
             >>> len(Vocabulary.parse("cat, sofa|couch"))
             2
         """
@@ -155,7 +155,7 @@ class Vocabulary:
         Raises:
             ValueError: unknown name; lists what exists. Or unknown `words`.
 
-        Example:
+        Examples:
             >>> len(Vocabulary.builtin("coco_stuff_171"))
             171
         """

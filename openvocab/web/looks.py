@@ -10,7 +10,7 @@ from typing import Any
 class Shelf:
     """Keeps things by key up to a number of bytes; what was not used for longest goes first.
 
-    Example:
+    Examples:
         >>> shelf = Shelf(1 << 30)
         >>> shelf.put("key", look, look.nbytes)
         >>> shelf.find("key")
