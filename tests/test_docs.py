@@ -1,31 +1,78 @@
-"""Code in the documentation runs, its links lead somewhere, and its figures of a GPU are those of the tables."""
+"""Code in the documentation runs, its links lead somewhere, and what it names exists: see `doc_blocks` for the marks."""
 
-import csv
+import os
 import re
-from itertools import product, takewhile
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import yaml
+from doc_blocks import KEY, PAGES, ROOT, blocks, check_keys, check_places, check_python, check_shell, known_keys
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = [path for pattern in ("*.md", "docs/*.md", "datasets/*.md", "tests/golden/*.md")
-         for path in sorted(ROOT.glob(pattern))]  # fmt: skip
-
-
-def blocks(name):
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.DOTALL | re.M)
+LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "THIRD_PARTY.md", ROOT / "tests" / "golden" / "README.md"]
+WORDS = "cat\ndog\nsofa|couch\ntree\ngrass\nsky\n"
 
 
-def test_code_of_detectron2(tmp_path, monkeypatch):
+def title(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def pages_with(*languages: str) -> list[Path]:
+    return [path for path in PAGES if blocks(path, *languages)]
+
+
+def files_for_readers(folder: Path) -> None:
+    """The files that examples speak of: pictures, folders of them, words, a video."""
+    for name in ("demo", "examples"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    pictures = [cv2.imread(str(ROOT / "demo" / "images" / f"{name}.png"))[::3, ::3] for name in ("garden", "beach")]
+    for place in ("holiday", "album", "album/a"):
+        (folder / place).mkdir()
+    for name, picture in zip(("img.jpg", "another.png", "holiday/1.jpg", "holiday/2.jpg", "album/cat.jpg", "album/a/b.png"),
+                             pictures * 3):  # fmt: skip
+        assert cv2.imwrite(str(folder / name), picture)
+    (folder / "words.txt").write_text(WORDS)
+    film = cv2.VideoWriter(str(folder / "clip.mov"), cv2.VideoWriter.fourcc(*"mp4v"), 5, pictures[0].shape[1::-1])
+    for picture in pictures:
+        film.write(picture)
+    film.release()
+
+
+def test_enough_runs(capsys):
+    """Marks are for exceptions."""
+    count = {}
+    for language in ("python", "sh"):
+        found = [block for page in PAGES for block in blocks(page, language)]
+        count[language] = sum(not block.reason for block in found), len(found)
+    with capsys.disabled():
+        print("\nblocks that run: " + ", ".join(f"{language} {run} of {all_}" for language, (run, all_) in count.items()))
+    assert count["python"][0] >= 15 and count["sh"][0] >= 8
+    assert all(0 < run < all_ for run, all_ in count.values()), "blocks that run, and blocks that are only checked"
+
+
+@pytest.mark.parametrize("page", pages_with("python"), ids=title)
+def test_python_blocks(page, tmp_path, monkeypatch):
+    """Those of a page run one after the other, in one place; what they assert, they assert for the reader, too."""
+    files_for_readers(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CI", raising=False)  # there, no small model stands in
+    names = {"__name__": "docs", "image": cv2.imread("demo/images/garden.png")[:96, :128]}
+    for block in blocks(page, "python"):
+        check_python(block)
+        if not block.reason:
+            exec(compile(block.text, str(page), "exec"), names)
+    if page.name == "DETECTRON2.md":
+        check_names_of_detectron2(names)
+
+
+def check_names_of_detectron2(names):
     from detectron2.modeling import BACKBONE_REGISTRY
 
-    monkeypatch.chdir(tmp_path)
-    image = cv2.imread(str(ROOT / "demo" / "images" / "garden.png"))[:96, :128]
-    names = {"image": image, "__name__": "docs"}
-    for block in blocks("DETECTRON2.md"):
-        exec(compile(block, "docs/DETECTRON2.md", "exec"), names)
+    image = names["image"]
     BACKBONE_REGISTRY._obj_map.pop("ClipBackbone")
     assert names["answer"].shape == names["averaged"].shape == (4, 96, 128)
     assert not np.array_equal(names["answer"].numpy(), names["averaged"].numpy())
@@ -42,13 +89,107 @@ def np_to_tensor(image):
     return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
+@pytest.fixture(scope="session")
+def reference(script):
+    return script("tools/docs_reference.py")
+
+
+@pytest.mark.parametrize("page", pages_with("sh"), ids=title)
+def test_shell_blocks_name_what_exists(page, reference):
+    assert sum(check_shell(block, reference.parser_of) for block in blocks(page, "sh"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in pages_with("sh") if any(
+    block.runs(command) for block in blocks(page, "sh") for command in block.commands)], ids=title)  # fmt: skip
+def test_shell_blocks_run(page, tmp_path):
+    """In one bash per page, in a folder with a reader's files; where no model is named, the small LSeg is."""
+    files_for_readers(tmp_path)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "openvocab").write_text(
+        '#!/bin/sh\nif [ "$1" = segment ]; then case " $* " in *" --model "*) ;; *) set -- "$@" --model emojiscapes_lseg;; '
+        f'esac; fi\nexec "{sys.executable}" -m openvocab "$@"\n')
+    (programs / "openvocab").chmod(0o755)
+    lines = [line for block in blocks(page, "sh") for line in block.commands if block.runs(line)]
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {
+        "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}  # fmt: skip
+    done = subprocess.run(["bash", "-euc", "\n".join(lines)], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                          timeout=600, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", pages_with("yaml"), ids=title)
+def test_yaml_blocks_hold_keys_that_exist(page):
+    from openvocab.config_keys import dotted_keys
+
+    for block in blocks(page, "yaml"):
+        keys = {key for key, _ in dotted_keys(yaml.safe_load(block.text))}
+        assert keys - {"_BASE_"} <= known_keys()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=title)
+def test_what_the_text_names_exists(page):
+    from catseg.original_keys import ORIGINAL_KEYS
+
+    text = page.read_text(encoding="utf-8")
+    theirs = frozenset(key for original in ORIGINAL_KEYS for key in KEY.findall(original))
+    check_keys(text, page.name, theirs)
+    check_places(text, page.name)
+    assert len(text.splitlines()) <= 260 and page.stat().st_size < 40_000
+
+
+def test_every_option_is_in_the_reference(reference):
+    from openvocab.cli.program import COMMANDS
+
+    page = reference.options()
+    parts = dict(zip(COMMANDS, re.split(r"^## openvocab \w+$", page, flags=re.MULTILINE)[1:], strict=True))
+    count = 0
+    for command, part in parts.items():
+        for action in reference.parser_of(command)._actions:
+            if action.help != "==SUPPRESS==" and action.dest != "help":
+                count += 1
+                assert all(f"`{name}`" in part for name in action.option_strings), (command, action.option_strings)
+                assert action.help and action.option_strings or part.count("positional arguments"), (command, action.dest)
+    assert count > 80
+
+
+def test_every_config_key_is_in_the_reference_and_described(reference):
+    page, described = reference.keys(), {}
+    for path in reference.KEY_FILES.values():
+        described |= {key.name: key.about for key in reference.own_keys(path)}
+    assert not [name for name, about in described.items() if not about], "a key without a comment"
+    from detectron2.config import CfgNode, get_cfg
+
+    from catseg import add_catseg_config
+    from lseg import add_lseg_config
+    from openvocab.config_keys import dotted_keys
+
+    cfg = get_cfg()
+    add_catseg_config(cfg)
+    add_lseg_config(cfg)
+    stock = dict(dotted_keys(get_cfg()))
+    ours = [key for key, value in dotted_keys(cfg) if key not in stock and not isinstance(value, CfgNode)]
+    assert len(ours) > 50 and not [key for key in ours if f"| `{key}` |" not in page]
+    assert not [row[0] for row in reference.stock_keys() if f"| `{row[0]}`" not in page]
+    assert set(described) <= {key for key, _ in dotted_keys(cfg)}
+
+
+def test_exit_codes_are_those_of_the_program():
+    from openvocab import exit_codes
+
+    rows = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "EXIT_CODES.md").read_text(), re.MULTILINE)
+    assert rows == [str(value) for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)]
+
+
 def anchors(page):
     """The anchors that a page's headings get: lower case, no punctuation, a hyphen for each blank."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.M), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", LINKED, ids=title)
 def test_links_lead_somewhere(path):
     for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", path.read_text(encoding="utf-8")):
         if "://" not in target:
@@ -57,31 +198,7 @@ def test_links_lead_somewhere(path):
             assert not anchor or anchor in anchors(goal.read_text(encoding="utf-8")), f"no heading {target}#{anchor}"
 
 
-def printed(name, header):
-    """The rows of the table of docs/PERFORMANCE.md that begins with `header`, and those of a table of the GPU."""
-    below = (ROOT / "docs" / "PERFORMANCE.md").read_text(encoding="utf-8").split(f"\n{header}")[1].splitlines()[2:]
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in takewhile(lambda x: x.startswith("|"), below)]
-    with open(ROOT / "benchmarks" / "results" / "gpu_h100" / name, encoding="utf-8", newline="") as file:
-        return lines, list(csv.DictReader(file))
-
-
-def test_times_on_a_gpu_are_those_of_the_table():
-    lines, table = printed("speed.csv", "| ms | 1 word |")
-    methods, words = {"CAT-Seg B": "catseg_b", "LSeg L/16": "lseg_l16"}, ("1", "7", "20", "150", "459", "847")
-    ms = {(row["method"], row["way"], row["precision"], row["words"]): float(row["ms"])
-          for row in table if row["images"] == "1"}  # fmt: skip
-    for title, *cells in lines:
-        method, *cell = title.split(", ")
-        found = [ms.get((methods[method], *cell, count)) for count in words]
-        assert cells == ["" if value is None else f"{value:.{1 if value < 100 else 0}f}" for value in found], title
-    assert len(lines) == 12
-
-
-def test_times_of_kernels_are_those_of_the_table():
-    lines, table = printed("kernels.csv", "| ms | forward: eager |")
-    ms = {(row["operation"], row["dtype"], row["backward"], row["implementation"]): f"{float(row['milliseconds']):.2f}"
-          for row in table if row["classes"] == "150"}  # fmt: skip
-    for title, *cells in lines:
-        columns = product(("False", "True"), ("eager", "compiled", "triton"))
-        assert cells == [ms.get((*title.split(", "), *column), "") for column in columns], title
-    assert len(lines) == 8
+def test_the_site_holds_every_page():
+    """Each page is in the navigation, so that a reader finds it."""
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    assert not [path.name for path in (ROOT / "docs").glob("*.md") if f"{path.name}\n" not in navigation]
