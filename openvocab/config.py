@@ -26,10 +26,10 @@ def add_openvocab_config(cfg: CN) -> None:
 
     cfg.MODEL.VOCABULARY = node()
     # A built-in name (openvocab/vocab/data), a .txt/.json file, or words with a comma or "|" ("cat," is one word).
-    cfg.MODEL.VOCABULARY.TRAIN = ""  # of training; "" = the dataset's
+    cfg.MODEL.VOCABULARY.TRAIN = ""  # Of training; "" = the dataset's
     cfg.MODEL.VOCABULARY.TEST = ""  # used where neither the input nor the dataset brings words
     cfg.MODEL.VOCABULARY.WORDS = "prompts"  # of a benchmark: "prompts", "readable" or "lseg_labels"
-    cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80), "imagenet_select" (8) or "bare" (the word alone)
+    cfg.MODEL.VOCABULARY.TEMPLATES = "single"  # "single", "imagenet" (80), "imagenet_select" (8), "bare" ("{}")
     cfg.MODEL.VOCABULARY.SYNONYMS = "first"  # "first" (the original's rule) or "mean" of all synonyms' embeddings
     cfg.MODEL.VOCABULARY.TRAIN_SAMPLE = 0  # words per training batch: those present plus random others; 0 = all
 

@@ -20,10 +20,11 @@ PAGES = [path for pattern in ("README.md", "CONTRIBUTING.md", "docs/*.md", "data
 BLOCK = re.compile(r"((?:^<!-- only checked.*? -->\n)*)^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MARK = re.compile(r"<!-- only checked(?:, (.+?))?: (.+?) -->")
 KEY = re.compile(r"\b(?:MODEL|SOLVER|TEST|INPUT|DATASETS|DATALOADER)(?:\.[A-Z][A-Z0-9_]*)+(?!\*|\.?\w)")
-PLACE = re.compile(r"(?:openvocab|catseg|lseg|tools|tests|benchmarks|demo|examples|datasets|configs|docs)/[\w./-]+\.\w+")
+PLACE = re.compile(
+    r"(?:openvocab|catseg|lseg|tools|tests|benchmarks|demo|examples|datasets|configs|docs)/[\w./-]+\.\w+")
 # Commands of the shell, of its surroundings, and of programs that are none of ours.
-OTHERS = {".", "[", "cd", "echo", "export", "git", "hf", "job=$!", "scancel", "scontrol", "status=$?", "status=0", "trap",
-          "wait", "case", "0", "1", "*", "esac", "in", "$status", "$?", "-eq"}  # fmt: skip
+OTHERS = {".", "[", "cd", "echo", "export", "git", "hf", "job=$!", "scancel", "scontrol", "status=$?", "status=0",
+          "trap", "wait", "case", "0", "1", "*", "esac", "in", "$status", "$?", "-eq"}  # fmt: skip
 
 
 class Block(NamedTuple):
@@ -130,7 +131,7 @@ def check_shell(block: Block, parser_of) -> int:
 
 
 def _simple_commands(line: str) -> list[list[str]]:
-    lexer = shlex.shlex(line, posix=False, punctuation_chars=";&|()")  # quotes stay, so that "()" is none of the shell's
+    lexer = shlex.shlex(line, posix=False, punctuation_chars=";&|()")  # quotes stay: "()" is a value
     lexer.whitespace_split = True
     commands: list[list[str]] = [[]]
     for word in lexer:

@@ -93,7 +93,7 @@ def _add(path: str, files: Files, config: MkDocsConfig) -> None:
         files.append(File.generated(config, _uri(path), abs_src_path=str(source)))
         return
     if path.endswith(".md"):
-        files.append(File.generated(config, _uri(path), content=source.read_text("utf-8")))
+        files.append(File.generated(config, _uri(path), content=NOT_SEARCHED + source.read_text("utf-8")))
         return
     parts = [f"# {path}\n"]
     for each in [source] if source.is_file() else sorted(source.iterdir()):

@@ -96,7 +96,7 @@ def options() -> str:
             rows = [_row(action) for action in group._group_actions
                     if action.help != argparse.SUPPRESS and action.dest != "help"]
             if rows:
-                parts.append(f"**{group.title}**\n\n| | |\n|---|---|\n" + "\n".join(rows) + "\n")
+                parts.append(f"**{group.title}**\n\n| Option | What |\n|---|---|\n" + "\n".join(rows) + "\n")
         examples = (parser.epilog or "").partition("exit codes:")[0].strip("\n ")
         if examples:
             parts.append(f"```text\n{examples}\n```\n")
@@ -121,8 +121,8 @@ def keys() -> str:
     heads = " | ".join(f"`{name}`" for name in RECIPES)
     rows = [f"| `{name}`{allowed(name)} | " + " | ".join(f"`{_cell(repr(value))}`" for value in values) + " |"
             for name, *values in stock_keys()]  # fmt: skip
-    parts.append("## Detectron2's keys that are read\n\nDetectron2 describes them in its `config/defaults.py`. Others of "
-                 "its keys have no effect here, and setting one is answered with a warning that names it.\n\n"
+    parts.append("## Detectron2's keys that are read\n\nDetectron2 describes them in its `config/defaults.py`. Others "
+                 "of its keys have no effect here, and setting one is answered with a warning that names it.\n\n"
                  f"| Key | Default | {heads} |\n|---|---|{'---|' * len(RECIPES)}\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
