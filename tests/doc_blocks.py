@@ -94,7 +94,7 @@ def check_places(text: str, where: str) -> None:
     """Refuses files of the repository that do not exist; the first column of a table "There | Here" is another's."""
     text = re.sub(r"^\| There \|.*?\n\n", lambda table: re.sub(r"^\|[^|]*", "", table[0], flags=re.M), text + "\n\n",
                   flags=re.DOTALL | re.MULTILINE)  # fmt: skip
-    text = " ".join(re.findall(r"`([^`\n]+)`", text))
+    text = " ".join(map("".join, re.findall(r"`([^`\n]+)`|<!-- (.+?) -->", text)))
     wrong = {place for place in PLACE.findall(text) if not (ROOT / place.rstrip(".")).exists()}
     assert not wrong, f"{where}: no such files: {', '.join(sorted(wrong))}"
 
