@@ -75,7 +75,7 @@ web:
 # Strict: a link or a heading that does not exist ends it.
 docs:
 	$(call SET_UP,$(DEMO_EXTRAS) docs)
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs $(or $(ARGS),build --strict --quiet)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs $(or $(ARGS),build --strict)
 
 # One worker per core; a file's tests share a worker and what its fixtures build. tests/conftest.py has the order.
 PYTEST = $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
