@@ -10,7 +10,7 @@ import openvocab
 from openvocab import exit_codes, preflight
 from openvocab.cli import program
 
-COMMANDS = ("segment", "web", "export", "words", "train", "evaluate", "report", "models", "doctor")
+COMMANDS = ("segment", "web", "export", "words", "calibrate", "train", "evaluate", "report", "models", "doctor")
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
