@@ -67,15 +67,18 @@ def observe(
         What each picture has told. One without labels is passed over.
 
     Raises:
-        ValueError: a vocabulary of fewer words than are asked, or with several words for one class.
+        ValueError: a vocabulary with several words for one class, or a picture beside whose words too few are left.
     """
-    if vocabulary.channel_to_class is not None or len(vocabulary) <= max(counts):
-        raise ValueError(f"vocabulary: expected more than {max(counts)} words, one per class, got {len(vocabulary)}")
+    if vocabulary.channel_to_class is not None:
+        raise ValueError("vocabulary: got one with several words for a class, expected one word for each")
     prompts = prompts_of(vocabulary)
     for number, (pixels, labels) in enumerate(pictures):
         present = np.setdiff1d(labels, [ignore_label])
         held = {prompts[word] for word in present}
         others = np.array([word for word, prompt in enumerate(prompts) if prompt not in held], int)
+        if len(others) < max(counts):
+            raise ValueError(f"pictures: number {number + 1} holds {len(present)} of {len(prompts)} words; expected "
+                             f"{max(counts)} that it does not hold")
         if len(present):
             rng = np.random.default_rng([seed, number])
             ask = _asker(segmenter, pixels, labels, vocabulary, (present, others), rng)
