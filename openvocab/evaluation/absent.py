@@ -26,9 +26,9 @@ SHARES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0
 """Of absent pixels that may be shown: the points of a curve."""
 
 PIXELS = 4096  # of an answer that count, drawn at random
-_REPEATED = {1: 3, 2: 2}  # questions of few words, which say less each
-_ROUNDS = 500
-_BOUND = 0.975  # quantile over the rounds
+_REPEATED = {1: 3, 2: 3}  # questions of few words, which say less each
+_ROUNDS = 1000
+_BOUND = 0.995  # quantile over the rounds: the bounds are to hold for all numbers of words and kinds of questions
 _THRESHOLDS = 500  # tried below and above the quantile 0.98
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from fvcore.common.config import CfgNode
 
 from openvocab.assets import curves_root
@@ -140,7 +141,7 @@ def check_there_is_a_curve(name: str) -> None:
 def cut_of(segmenter: "Segmenter", absent: float, count: int) -> Cut:
     """Finds the threshold for a share of absent pixels.
 
-    Between the numbers of words that were measured it goes with their logarithm, and beyond the last one on like that,
+    Between the numbers of words that were measured it goes with their logarithm; for more, it is that of the last one,
     which a warning says.
 
     Args:
@@ -162,8 +163,8 @@ def cut_of(segmenter: "Segmenter", absent: float, count: int) -> Cut:
     point = max(point for point in curve.points if point.share <= absent)
     said = ", ".join(f"{key} {value}" for key, value in curve.measured.items())
     if count > curve.words[-1]:
-        logger.warning("absent: %d words are asked; the curve was measured with up to %d, and is continued", count,
-                       curve.words[-1])
+        logger.warning("absent: %d words are asked; the curve was measured with up to %d, whose threshold is taken",
+                       count, curve.words[-1])
     return Cut(float(absent), _threshold(curve.words, point.thresholds, count), f"{path} ({said})")
 
 
@@ -243,11 +244,7 @@ def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tup
 
 
 def _threshold(words: Sequence[int], thresholds: Sequence[float], count: int) -> float:
-    places = [math.log(number) for number in words]
-    place, last = math.log(count), len(words) - 1
-    k = min(max(sum(number <= place for number in places), 1), last)  # the piece that goes on, at both ends
-    slope = (thresholds[k] - thresholds[k - 1]) / (places[k] - places[k - 1])
-    return thresholds[k - 1] + slope * (place - places[k - 1])
+    return float(np.interp(math.log(count), np.log(words), thresholds))
 
 
 def _is_whole(curve: Curve) -> bool:
