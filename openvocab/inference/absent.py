@@ -6,8 +6,8 @@ measured by `openvocab.evaluation.absent` (`openvocab calibrate`).
 """
 
 import json
-import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +24,6 @@ from openvocab.inference import marks
 
 if TYPE_CHECKING:
     from openvocab.inference.segmenter import Segmenter
-
-logger = logging.getLogger(__name__)
 
 KEPT = 0.8
 """Share of the right pixels that a curve has to keep where it is used."""
@@ -163,8 +161,8 @@ def cut_of(segmenter: "Segmenter", absent: float, count: int) -> Cut:
     point = max(point for point in curve.points if point.share <= absent)
     said = ", ".join(f"{key} {value}" for key, value in curve.measured.items())
     if count > curve.words[-1]:
-        logger.warning("absent: %d words are asked; the curve was measured with up to %d, whose threshold is taken",
-                       count, curve.words[-1])
+        warnings.warn(f"absent: {count} words are asked; the curve was measured with up to {curve.words[-1]}, whose "
+                      "threshold is taken: more may be shown than was asked for", stacklevel=4)  # fmt: skip
     return Cut(float(absent), _threshold(curve.words, point.thresholds, count), f"{path} ({said})")
 
 
