@@ -67,6 +67,11 @@ def weights_root() -> Path:
     return _PACKAGE / "weights"
 
 
+def curves_root() -> Path:
+    """Returns the folder of the curves of absent words that ship with the package."""
+    return _PACKAGE / "curves"
+
+
 def weights_names() -> list[str]:
     """Returns the file names of the weights that ship with the package, sorted."""
     root = weights_root()

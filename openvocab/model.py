@@ -4,7 +4,7 @@ Shape letters: B images, T text classes, h x w image pixels.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +20,9 @@ from openvocab.labels import Survey, check_labels, present_classes, restricted, 
 from openvocab.vocab.options import VocabularyOptions
 from openvocab.vocab.templates import templates
 from openvocab.vocab.vocabulary import Vocabulary, as_vocabulary
-from openvocab.windows import best_channel, best_per_class, resize
+from openvocab.windows import PIXELS_PER_CHUNK, best_channel, best_per_class, resize
 
-OUTPUTS = ("sem_seg", "labels")
+OUTPUTS = ("sem_seg", "labels", "cosine")
 
 
 class OpenVocabularyModel(nn.Module):
@@ -191,6 +191,24 @@ class OpenVocabularyModel(nn.Module):
         """
         return best_channel(self.seen_maps(seen, size, text), size)
 
+    def cosine_of(self, channel: Tensor, seen: Any, text: TextFeatures) -> Tensor:
+        """Says how much each pixel resembles the word that it was given, which no other word changes.
+
+        Args:
+            channel: (height, width) int64, from `seen_labels`.
+            seen: of an image, from `see`.
+            text: T words, from `text_features`.
+
+        Returns:
+            (height, width) float32, of `similarity`, whose maps exist a few at a time.
+        """
+        cosine = torch.zeros(channel.shape, device=channel.device)
+        for part in channel.unique().split(max(1, PIXELS_PER_CHUNK // channel.numel())):
+            maps = self.similarity(seen, tuple(channel.shape), TextFeatures(text.embeddings[part]))
+            for word, values in zip(part, maps, strict=True):
+                cosine = torch.where(channel == word, values, cosine)
+        return cosine
+
     def similarity(self, seen: Any, size: tuple[int, int], text: TextFeatures) -> Tensor:
         """Compares an image with words before anything is aggregated or regularised.
 
@@ -260,13 +278,13 @@ class OpenVocabularyModel(nn.Module):
                 and "width" of the answer in pixels; optional "vocabulary", a `Vocabulary` or a sequence of words;
                 in training "sem_seg" (h, w) int64 and optional "classes", from `sample_classes` of a larger batch, the
                 same for all; else each call samples for itself; optional "kept" (`KeptWords`); optional "output":
-                "labels" asks for label maps. In evaluation "seen" from `see` may stand in place of "image", with
-                "height" and "width".
+                "labels" asks for label maps, "cosine" for their `cosine_of` as well. In evaluation "seen" from `see`
+                may stand in place of "image", with "height" and "width".
 
         Returns:
             In training {"loss_sem_seg": scalar}. In evaluation one dict per image: "sem_seg" (classes, height, width)
             probabilities in 0..1, of several words of one class the largest; or, where asked for, "labels" (height,
-            width) int64 class indices and "scores" (height, width) probabilities of the chosen word. Both float32.
+            width) int64 class indices and "scores" (height, width) probabilities of the chosen word, and "cosine".
 
         Raises:
             ValueError: an input of another shape, no vocabulary, labels that no word stands for, or what the method
@@ -292,26 +310,29 @@ class OpenVocabularyModel(nn.Module):
         sizes = [(item["height"], item["width"]) for item in batched_inputs] if seen else [
             (item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
             for item, image in zip(batched_inputs, images)]
-        questions = [(each, size, self.text_features(vocabulary))
-                     for each, size, vocabulary in zip(seen, sizes, vocabularies)]
-        if outputs == {"labels"}:
-            found = ([self.seen_labels(*question) for question in questions] if seen
-                     else self._labels(images, sizes, vocabularies))
+        if outputs != {"sem_seg"}:
+            found = self._labels(images, seen, sizes, vocabularies, outputs == {"cosine"})
             return [_labelled(*pair) for pair in zip(found, vocabularies, strict=True)]
+        questions = zip(seen, sizes, map(self.text_features, vocabularies))
         maps = ([resize(self.seen_maps(*question)[None], question[1])[0] for question in questions] if seen
                 else self._probabilities(images, sizes, vocabularies))
         return [{"sem_seg": best_per_class(part, vocabulary.channel_to_class, len(vocabulary.names))}
                 for part, vocabulary in zip(maps, vocabularies, strict=True)]
 
-    def _labels(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                vocabularies: Sequence[Vocabulary]) -> list[tuple[Tensor, Tensor]]:
-        if self.augmentation is None:
-            # On a CPU image by image: only what was seen of one exists, and a batch would be slower.
+    def _labels(self, images: Sequence[Tensor], seen: Iterable[Any], sizes: Sequence[tuple[int, int]],
+                vocabularies: Sequence[Vocabulary], cosine: bool) -> list[tuple[Tensor, ...]]:
+        if cosine:
+            self.check_seen_once()
+        if self.augmentation is not None and images:
+            maps = self._probabilities(images, sizes, vocabularies)
+            return [best_channel(part, size) for part, size in zip(maps, sizes, strict=True)]
+        if images:  # on a CPU one by one: only what was seen of one exists, and a batch would be slower
             seen = map(self.see, images) if self.device.type == "cpu" else self.see_together(images)
-            return [self.seen_labels(each, size, self.text_features(vocabulary))
-                    for each, size, vocabulary in zip(seen, sizes, vocabularies, strict=True)]
-        maps = self._probabilities(images, sizes, vocabularies)
-        return [best_channel(part, size) for part, size in zip(maps, sizes, strict=True)]
+        found = []
+        for each, size, text in zip(seen, sizes, map(self.text_features, vocabularies), strict=True):
+            pair = self.seen_labels(each, size, text)
+            found.append((*pair, self.cosine_of(pair[0], each, text)) if cosine else pair)
+        return found
 
     def _probabilities(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
                        vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
@@ -368,11 +389,11 @@ def _weights_are_loaded(model: nn.Module, _: Any) -> None:
     model._is_random = False
 
 
-def _labelled(found: tuple[Tensor, Tensor], vocabulary: Vocabulary) -> dict[str, Tensor]:
-    labels, scores = found
+def _labelled(found: tuple[Tensor, ...], vocabulary: Vocabulary) -> dict[str, Tensor]:
+    labels, *rest = found
     if vocabulary.channel_to_class is not None:
         labels = to_device(vocabulary.channel_to_class, labels.device)[labels]
-    return {"labels": labels, "scores": scores}
+    return dict(zip(("labels", "scores", "cosine"), (labels, *rest)))
 
 
 def _check_image(image: Tensor) -> Tensor:

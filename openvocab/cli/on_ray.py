@@ -6,7 +6,7 @@ from pathlib import Path
 OUTPUT = "output/parquet"
 _RAYS = ("manifest", "workers", "gpus_per_worker", "ray_address")
 # Any other option is refused, so that one that is added to the command is not passed over in silence here.
-_SHARED = ("engine", "input", "vocabulary", "vocabulary_file", "synonyms", "background", "threshold", "model",
+_SHARED = ("engine", "input", "vocabulary", "vocabulary_file", "synonyms", "background", "threshold", "absent", "model",
            "no_download", "config_file", "weights", "device", "dtype", "opts", "output", "list_models")  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     model, weights, _ = source_of(args, single=False)
     given = None if args.weights is None else str(Path(weights).absolute())
     question = Question(model, given, sha256_of(weights), args.dtype, *words, args.threshold, args.synonyms,
-                        tuple(args.opts), not args.no_download)  # fmt: skip
+                        tuple(args.opts), not args.no_download, args.absent)  # fmt: skip
     folder = Path(OUTPUT if args.output is None else args.output)
     wish = Wish(args.workers, args.gpus_per_worker, args.device, args.ray_address)
     return segment(question, pictures, folder, wish, Path(weights).stat().st_size)

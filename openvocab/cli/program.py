@@ -16,7 +16,8 @@ COMMANDS = {
     "segment": "pictures or a video and words in, a mask per word out",
     "web": "a page in the browser: drop a picture, type words, see the masks",
     "export": "a model as one file (ONNX, torch) for other programs and any words",
-    "words": "the embeddings of words as a file, for exported models",
+    "words": "a report on words: identical, nearly the same, never seen; their embeddings as a file",
+    "calibrate": "measures a model's curve of \"none of these\", for segment --absent",
     "train": "trains a config (train_net.py)",
     "evaluate": "evaluates a checkpoint on benchmarks or folders of your own (train_net.py --eval-only)",
     "report": "a page about a training, or several side by side: results, curves, sheets",
@@ -73,7 +74,7 @@ def _run_command(command: str, arguments: Sequence[str], **options: Any) -> int:
     # reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Detectron2 describes the options of the others.
-    only_help = command in ("segment", "web", "export", "words", "report") and set(HELP) & set(arguments)
+    only_help = command in ("segment", "web", "export", "words", "calibrate", "report") and set(HELP) & set(arguments)
     if command not in WITHOUT_INSTALLATION and not only_help and not installed():
         return exit_codes.NOTHING_DONE
     return importlib.import_module(f"openvocab.cli.{command}").main(arguments, **options)

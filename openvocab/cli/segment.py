@@ -68,7 +68,8 @@ def _run_video(args: argparse.Namespace) -> int:
         say(f"video       {run}")
 
         def segment(frame: "np.ndarray") -> "np.ndarray":
-            result = segmenter(frame[..., ::-1], words[0], background=words[1], threshold=args.threshold)
+            result = segmenter(frame[..., ::-1], words[0], background=words[1], threshold=args.threshold,
+                               absent=args.absent)
             return result.overlay()[..., ::-1]
 
         try:
@@ -86,6 +87,8 @@ def _segmenter(args: argparse.Namespace, words: "Words", single: bool) -> "Segme
 
     vocabulary, background = words
     _, asked = combine(vocabulary, background)
+    from openvocab.inference.absent import cut_of
+
     source, weights, notice = source_of(args, single)
     segmenter = Segmenter.load(source, weights, args.device, args.dtype, args.opts, args.synonyms)
     segmenter.notice = notice
@@ -94,6 +97,7 @@ def _segmenter(args: argparse.Namespace, words: "Words", single: bool) -> "Segme
 
         use_embeddings(segmenter, args.vocabulary_file)
     segmenter.text_embeddings(asked)  # words that do not fit the model are one error, and not one per picture
+    cut = None if args.absent is None else cut_of(segmenter, args.absent, len(asked))
     say(f"model       {segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})")
     say(f"weights     {shown(segmenter.weights)}")
     say(f"device      {segmenter.device}, {segmenter.dtype}")
@@ -101,6 +105,9 @@ def _segmenter(args: argparse.Namespace, words: "Words", single: bool) -> "Segme
     say(f"vocabulary  {_words_line(vocabulary)} ({rule})")
     if background:
         say(f"background  {_words_line(background)}")
+    if cut:
+        say(f"absent      at most {cut.absent:g} of their pixels is shown: cosine {cut.threshold:.3f} by "
+            f"{shown(cut.curve)}")
     return segmenter
 
 

@@ -53,6 +53,8 @@ def build_parser(program: str = "openvocab segment", pictures: Path | None = Non
                        "trained here, else the mean of all)")  # fmt: skip
     words.add_argument("--background", metavar="WORDS", help='words that come out as "none of these"')
     words.add_argument("--threshold", type=float, metavar="S", help='scores below S (0..1) become "none of these"')
+    words.add_argument("--absent", type=float, metavar="Q", help='"none of these": of the pixels of words that are not '
+                       "there at most the share Q (0..1) is shown; needs the model's curve (`openvocab calibrate`)")
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="NAME", help="see `openvocab models` (default: catseg_b, fetched once"
                        f"{drawn})")  # fmt: skip
@@ -85,6 +87,10 @@ def words_of(args: argparse.Namespace) -> "tuple[Vocabulary, Vocabulary | tuple]
 
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise ValueError(f"--threshold: expected 0..1, got {args.threshold}")
+    if args.absent is not None and not 0 <= args.absent <= 1:
+        raise ValueError(f"--absent: expected 0..1, got {args.absent}")
+    if args.absent is not None and args.threshold is not None:
+        raise ValueError("--absent and --threshold: expected one of them, both say which pixels are none of the words")
     words = _vocabulary(args), Vocabulary.parse(args.background) if args.background is not None else ()
     combine(*words)  # refuses a word that is in both
     return words
@@ -181,6 +187,7 @@ def source_of(args: argparse.Namespace, single: bool) -> Source:
         DownloadError: its parameters cannot be had.
     """
     from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, STAND_IN, choose
+    from openvocab.inference.absent import check_there_is_a_curve
 
     if args.config_file is not None:
         if args.model is not None:
@@ -188,6 +195,8 @@ def source_of(args: argparse.Namespace, single: bool) -> Source:
         return named_model(args, None)
     pictures_of_ours = all(given is None for given in (args.input, args.manifest, args.video_input, args.webcam))
     name = args.model or (FOR_PHOTOGRAPHS if args.weights else STAND_IN if pictures_of_ours else None)
+    if args.absent is not None and not args.weights:
+        check_there_is_a_curve(name or FOR_PHOTOGRAPHS)
     if name is not None:
         return named_model(args, name)
     choice = choose(single, not args.no_download)

@@ -89,12 +89,22 @@ def _segment_all(
             return
         if plan.several:
             root = plan.root if plan.whole else ""
-            question = question_of(segmenter, words, threshold=args.threshold, formats=plan.formats, root=root)
+            question = question_of(segmenter, words, threshold=args.threshold, formats=plan.formats, root=root,
+                                   **_absent(args, words, segmenter))
             record = stack.enter_context(closing(Record(plan.folder, question)))
             remove_partials(lambda: (record.path, *plan.files()))
         _go_on(args, words, plan, segmenter, record, tally)
         if record is not None and tally.done == tally.asked:
             record.remove()
+
+
+def _absent(args: argparse.Namespace, words: "Words", segmenter: "Segmenter") -> dict[str, list[float]]:
+    """Gives what the outputs depend on with --absent: another curve may have been measured since."""
+    from openvocab.inference.absent import cut_of
+    from openvocab.vocab.background import combine
+
+    cut = None if args.absent is None else cut_of(segmenter, args.absent, len(combine(*words)[1]))
+    return {"absent": [cut.absent, cut.threshold]} if cut else {}
 
 
 def _go_on(
@@ -115,7 +125,7 @@ def _go_on(
     if plan.whole is not None and todo:
         plan.whole.unlink(missing_ok=True)  # it would not be of these pictures any more
     with closing(segmenter.many((job.picture for job in todo), words[0], words[1], args.threshold,
-                                batch_size=args.batch_size)) as answers:  # fmt: skip
+                                batch_size=args.batch_size, absent=args.absent)) as answers:  # fmt: skip
         run_batch(todo, answers, plan.save, _shower(plan, len(todo), record, done), tally)
     if plan.whole is not None and done:
         _write_whole(plan, done)

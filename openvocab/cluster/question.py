@@ -23,6 +23,7 @@ class Question:
         synonyms: "mean", "first", or None where the model decides.
         overrides: flat KEY, VALUE pairs for the config.
         download: whether a machine may fetch the parameters; not a part of what is asked.
+        absent: 0..1, or None; every machine has the model's curve.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Question:
     synonyms: str | None = None
     overrides: tuple[str, ...] = ()
     download: bool = field(default=True, compare=False)
+    absent: float | None = None
 
     def asked(self) -> dict[str, Any]:
         """Gives what is asked in plain values, by the names of the options."""
@@ -47,6 +49,7 @@ class Question:
             "threshold": self.threshold,
             "synonyms": self.synonyms,
             "opts": list(self.overrides),
+            **({} if self.absent is None else {"absent": self.absent}),
         }
 
     def text(self) -> str:

@@ -60,6 +60,7 @@ def open_model(question: Question, device: str) -> "Segmenter":
     """
     import torch
 
+    from openvocab.inference.absent import cut_of
     from openvocab.inference.segmenter import Segmenter
 
     if device == "cpu":
@@ -72,7 +73,10 @@ def open_model(question: Question, device: str) -> "Segmenter":
         raise ValueError(f"weights: {socket.gethostname()} has {digest} at {shown(weights)}, expected the file of "
                          f"sha256 {question.sha256}, as where the run was started")
     segmenter = Segmenter.load(question.model, weights, device, question.dtype, question.overrides, question.synonyms)
-    segmenter.text_embeddings(combine(question.vocabulary, question.background)[1])
+    words = combine(question.vocabulary, question.background)[1]
+    segmenter.text_embeddings(words)
+    if question.absent is not None:
+        cut_of(segmenter, question.absent, len(words))  # a curve that is missing is one error, and not one per picture
     return segmenter
 
 
@@ -174,7 +178,8 @@ class Worker:
     def _one(self, path: str, pixels: Future, rows: list[dict[str, Any]], failed: list[str]) -> None:
         asked = self._question
         try:
-            result = self._segmenter(pixels.result(), asked.vocabulary, asked.background, asked.threshold)
+            result = self._segmenter(pixels.result(), asked.vocabulary, asked.background, asked.threshold,
+                                     absent=asked.absent)
             rows.append(row_of(path, result))
         except Exception as error:
             line = line_of(shown(path), error)

@@ -86,9 +86,9 @@ class Look:
         return self._seen
 
     def __call__(self, words: Vocabulary | Sequence[str], background: Vocabulary | Sequence[str] = (),
-                 threshold: float | None = None, synonyms: str | None = None) -> Result:
+                 threshold: float | None = None, synonyms: str | None = None, absent: float | None = None) -> Result:
         """Gives every pixel the word that fits best; see `Segmenter.__call__`."""
-        return self._segmenter(self, words, background, threshold, synonyms)
+        return self._segmenter(self, words, background, threshold, synonyms, absent)
 
     def probabilities(self, words: Vocabulary | Sequence[str], synonyms: str | None = None) -> np.ndarray:
         """Gives the probability of every word at every pixel; see `Segmenter.probabilities`."""

@@ -23,6 +23,7 @@ RUN = "run"
 WEIGHTS = "weights"
 EXPORT = "exported model"
 EMBEDDINGS = "file of word embeddings"
+CURVES = "file of curves of absent words"
 TEXTS = {
     SEGMENTATION: "openvocab-seg: segmentation",
     PREDICTION: "openvocab-seg: prediction",
@@ -32,6 +33,7 @@ TEXTS = {
     RUN: "openvocab-seg: run that is not done",
     EXPORT: "openvocab-seg: exported model",
     EMBEDDINGS: MARK,
+    CURVES: "openvocab-seg: curves of absent words",
     WEIGHTS: "see THIRD_PARTY.md of openvocab-seg.",  # the end of a notice that all shipped weights hold
 }
 """Kind -> the text that stands in a file of this kind."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from openvocab.inference.absent import Cut
 from openvocab.inference.result import Result
 from openvocab.vocab.background import combine
 from openvocab.vocab.vocabulary import Vocabulary
@@ -21,11 +22,13 @@ class Question(NamedTuple):
         wanted: the words.
         asked: of the model: the words and, behind them, those of the background.
         threshold: 0..1, or None.
+        cut: the rule for words that the picture does not hold, or None.
     """
 
     wanted: Vocabulary
     asked: Vocabulary
     threshold: float | None = None
+    cut: Cut | None = None
 
     @classmethod
     def of(cls, words: Words, background: Words = (), threshold: float | None = None, synonyms: str | None = None,
@@ -47,18 +50,36 @@ class Question(NamedTuple):
         pair = combine(words, background, rule)
         return cls(*(pair if synonyms is None else (part.with_synonyms(synonyms) for part in pair)), threshold)
 
-    def result(self, pixels: np.ndarray, labels: Tensor, scores: Tensor, **about: str) -> Result:
+    def with_cut(self, cut: Cut) -> "Question":
+        """Adds the rule for words that the picture does not hold.
+
+        Args:
+            cut: of `openvocab.inference.absent.cut_of`.
+
+        Raises:
+            ValueError: there is a threshold, a second rule for the same.
+        """
+        if self.threshold is not None:
+            raise ValueError(f"absent and threshold: expected one of them, got {cut.absent:g} and {self.threshold:g}: "
+                             "both say which pixels are none of the words")
+        return self._replace(cut=cut)
+
+    def result(self, pixels: np.ndarray, labels: Tensor, scores: Tensor, cosine: Tensor | None = None,
+               **about: str) -> Result:
         """Turns a model's answer into a result.
 
         Args:
             pixels: (h, w, 3) uint8 RGB, the picture.
             labels: (h, w) int32, index into the names that were asked for; changed in place.
             scores: (h, w) float32.
+            cosine: (h, w), where there is a cut.
             about: further attributes of the result: model, weights and the like.
         """
         labels[labels >= len(self.wanted.names)] = -1
         if self.threshold is not None:
             labels[scores < self.threshold] = -1
+        if self.cut is not None:
+            labels[cosine < self.cut.threshold] = -1
         return Result(
             image=pixels,
             labels=labels.cpu().numpy(),
@@ -68,6 +89,7 @@ class Question(NamedTuple):
             synonyms=self.wanted.synonyms,
             background=self.asked.entries[len(self.wanted) :],
             threshold=self.threshold,
+            absent=self.cut,
             **about,
         )
 

@@ -20,6 +20,8 @@ from openvocab.inference.outputs import USUAL, checked_formats, encode, writers_
 if TYPE_CHECKING:
     from supervision import Detections
 
+    from openvocab.inference.absent import Cut
+
 NONE_COLOUR = (128, 128, 128)  # of the "none of these" line in a legend; such pixels stay untinted
 _STRIP_PIXELS = 1 << 22  # pixels handled at once, so that temporary arrays stay small on huge pictures
 _READABLE_SIDE = 320  # pixels; a legend under a narrower picture could not hold a word
@@ -50,7 +52,7 @@ class Result:
 
     Attributes:
         image: (h, w, 3) uint8 RGB, the picture.
-        labels: (h, w) int32, index into `names`; -1 only where a threshold or a background word says "none of these".
+        labels: (h, w) int32, index into `names`; -1 only where a background word, a threshold or `absent` says so.
         scores: (h, w) float32, 0..1, of the best word of each pixel, also where the label is -1.
         names: the classes.
         vocabulary: the synonyms of each channel, as they were asked for (background words not included).
@@ -62,6 +64,7 @@ class Result:
         weights: the file the parameters came from.
         precision: that was computed in, "float32", "bfloat16" or "float16".
         notice: what everybody who looks has to know, such as that another model stands in; "" where there is nothing.
+        absent: the rule for words that the picture does not hold; None if there was none.
 
     Examples:
         >>> result = segmenter("img.jpg", ["cat", "sofa|couch"])
@@ -82,6 +85,7 @@ class Result:
     weights: str = ""
     precision: str = "float32"
     notice: str = ""
+    absent: "Cut | None" = None
 
     def __post_init__(self) -> None:
         size = self.image.shape[:2]
@@ -280,6 +284,7 @@ class Result:
             "templates": self.templates,
             "background": [list(entry) for entry in self.background],
             "threshold": self.threshold,
+            "absent": self.absent and self.absent._asdict(),
             "none_label_in_png": np.iinfo(self._label_dtype).max,
             "none": {"area_pixels": none.pixels, "area_share": round(none.share, 6)},
             "words": words,

@@ -7,14 +7,16 @@ import logging
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from openvocab.checkpoint.notes import sha256_of
 from openvocab.devices import check_precision, usable_precision
+from openvocab.inference.absent import cut_of
 from openvocab.inference.images import ImageLike, read_image
 from openvocab.inference.look import Heatmap, Look
 from openvocab.inference.many import Answer, answers, checked_batch_size, checked_images
@@ -42,8 +44,7 @@ class Segmenter:
 
     Examples:
         >>> segmenter = Segmenter.load("catseg_b")
-        >>> result = segmenter("img.jpg", ["cat", "sofa|couch"])
-        >>> result.save("masks.png")
+        >>> segmenter("img.jpg", ["cat", "sofa|couch"]).save("masks.png")
     """
 
     def __init__(self, model: nn.Module, cfg, *, name: str, weights: str = "", dtype: str = "float32",
@@ -85,6 +86,11 @@ class Segmenter:
     def device(self) -> torch.device:
         """Where the model computes."""
         return torch.device(self.model.device)
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the file of its parameters; read once."""
+        return sha256_of(self.weights)
 
     @classmethod
     def load(
@@ -148,7 +154,7 @@ class Segmenter:
 
     def __call__(
         self, image: ImageLike, words: Words, background: Words = (), threshold: float | None = None,
-        synonyms: str | None = None,
+        synonyms: str | None = None, absent: float | None = None,
     ) -> Result:
         """Gives every pixel the word that fits best.
 
@@ -161,22 +167,24 @@ class Segmenter:
             threshold: 0..1; where the best score is lower, the label is -1.
             synonyms: "mean" of the synonyms or "first" word only; default: the vocabulary's own rule, else
                 `Segmenter.synonyms`.
+            absent: 0..1; of the pixels that words would get which the picture does not hold, at most this share is
+                shown, the others are -1, by the model's curve (docs/USAGE.md#none-of-these). Not with `threshold`.
 
         Returns:
             labels, scores and names, with the picture.
 
         Raises:
             ValueError: an unreadable picture, a look that no longer counts, no word, a blank word, a word twice (also
-                one that is in both `words` and `background`), a threshold outside 0..1, or more words than fit into
-                memory.
+                one that is in both `words` and `background`), a threshold outside 0..1, `absent` without a curve or
+                with a threshold, or more words than fit into memory.
         """
-        question = Question.of(words, background, threshold, synonyms, self.synonyms)
+        question = self._question(words, background, threshold, synonyms, absent)
         self.warn_of_unknown_words(question.asked)
         return self._results(question, [self._given(image)])[0]
 
     def many(
-        self, images: Iterable[ImageLike | Look], words: Words, background: Words = (),
-        threshold: float | None = None, synonyms: str | None = None, batch_size: int | None = None,
+        self, images: Iterable[ImageLike | Look], words: Words, background: Words = (), threshold: float | None = None,
+        synonyms: str | None = None, batch_size: int | None = None, absent: float | None = None,
     ) -> Generator[Answer, None, None]:
         """Answers many pictures with one question, while the next ones are read and computed.
 
@@ -191,6 +199,7 @@ class Segmenter:
             synonyms: as in the call.
             batch_size: pictures that are computed at a time, in one pass on a GPU (default 8), side by side on a CPU
                 (default 2). Memory grows with it.
+            absent: as in the call.
 
         Returns:
             A generator of one answer per picture, in order. A picture that cannot be answered is an answer, too.
@@ -199,8 +208,8 @@ class Segmenter:
         Raises:
             ValueError: at once, as in the call for what is asked; images that are one picture; a wrong batch size.
         """
-        question = Question.of(words, background, threshold, synonyms, self.synonyms)
         size, images = checked_batch_size(batch_size, self.device), checked_images(images)
+        question = self._question(words, background, threshold, synonyms, absent)
         self.warn_of_unknown_words(question.asked)
         if hasattr(self.model, "vocabulary"):
             with self._running():  # before threads would do it several times; words that do not fit are an error now
@@ -221,11 +230,9 @@ class Segmenter:
         Raises:
             ValueError: as in the call; also if T x h x w floats do not fit into memory.
         """
-        _, asked = self._asked(words, synonyms=synonyms)
-        asked = word_by_word(asked)
+        asked = word_by_word(self._question(words, synonyms=synonyms).asked)
         pixels, given = self._given(image)
-        height, width = pixels.shape[:2]
-        count = len(asked)
+        count, (height, width) = len(asked), pixels.shape[:2]
         require(4 * count * height * width, torch.device("cpu"), f"words: {count} words at {height} x {width} pixels")
         answer = self._answer(given, asked, height, width)
         if answer.shape[1:] == (height, width):
@@ -250,10 +257,10 @@ class Segmenter:
         Raises:
             ValueError: as in the call and in `look`.
         """
-        one = self._asked([word], synonyms=synonyms)[0]
-        rest = self._asked(among, synonyms=synonyms)[0] if len(among) else one
+        one = self._question([word], synonyms=synonyms).wanted
+        rest = self._question(among, synonyms=synonyms).wanted if len(among) else one
         if one.entries[0] not in rest.entries:
-            rest = self._asked(rest, one, synonyms)[1]  # under the rule of the others
+            rest = self._question(rest, one, synonyms=synonyms).asked  # under the rule of the others
         seen = image if isinstance(image, Look) else self.look(image)
         pixels, given = self._given(seen)
         size = pixels.shape[:2]
@@ -304,7 +311,7 @@ class Segmenter:
         Raises:
             ValueError: no word, a blank word, or a word twice.
         """
-        vocabulary = self._asked(words, synonyms=synonyms)[0]
+        vocabulary = self._question(words, synonyms=synonyms).wanted
         with torch.inference_mode():
             embeddings = self.model.text_features(vocabulary).embeddings.mean(dim=1)
         return torch.nn.functional.normalize(embeddings.float(), dim=-1).cpu().numpy()
@@ -322,10 +329,10 @@ class Segmenter:
         seen = self.trained.seen if self.trained else frozenset()
         return [word for word in ask(vocabulary) if comparable(word) not in seen] if ask is not None else []
 
-    def _asked(
-        self, words: Words, background: Words = (), synonyms: str | None = None
-    ) -> tuple[Vocabulary, Vocabulary]:
-        return Question.of(words, background, None, synonyms, self.synonyms)[:2]
+    def _question(self, words: Words, background: Words = (), threshold: float | None = None,
+                  synonyms: str | None = None, absent: float | None = None) -> Question:
+        question = Question.of(words, background, threshold, synonyms, self.synonyms)
+        return question if absent is None else question.with_cut(cut_of(self, absent, len(question.asked)))
 
     def warn_of_unknown_words(self, vocabulary: Vocabulary) -> None:
         """Logs a warning of the words that the model cannot know, once for each.
@@ -352,18 +359,18 @@ class Segmenter:
         """Returns (T, h', w') float32 probabilities on the model's device, at most as large as the picture."""
         size = answer_size(self.cfg, height, width, len(vocabulary), self.device)
         self.warn_of_unknown_words(vocabulary)
-        (answer,) = self._ask([given], vocabulary, [size], "sem_seg")
-        answer = answer["sem_seg"].float()
+        answer = self._ask([given], vocabulary, [size], "sem_seg")[0]["sem_seg"].float()
         self._require_finite(answer)
         return answer
 
     def _results(self, question: Question, pictures: Sequence[tuple[np.ndarray, dict[str, Any]]]) -> list[Result]:
         """Answers what `_given` has given, of several pictures at once."""
         sizes = [pixels.shape[:2] for pixels, _ in pictures]
-        found = self._ask([given for _, given in pictures], question.asked, sizes, "labels")
+        found = self._ask([given for _, given in pictures], question.asked, sizes,
+                          "cosine" if question.cut else "labels")
         for answer in found:
             self._require_finite(answer["scores"])
-        return [question.result(pixels, answer["labels"].int(), answer["scores"].float(),
+        return [question.result(pixels, answer["labels"].int(), answer["scores"].float(), answer.get("cosine"),
                                 templates=self.cfg.MODEL.VOCABULARY.TEMPLATES, model=self.name, weights=self.weights,
                                 precision=self.dtype, notice=self.notice)
                 for (pixels, _), answer in zip(pictures, found, strict=True)]

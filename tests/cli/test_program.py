@@ -10,11 +10,11 @@ import openvocab
 from openvocab import exit_codes, preflight
 from openvocab.cli import program
 
-COMMANDS = ("segment", "web", "export", "words", "train", "evaluate", "report", "models", "doctor")
+COMMANDS = ("segment", "web", "export", "words", "calibrate", "train", "evaluate", "report", "models", "doctor")
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [
-    ((), "command: got none, expected one of segment, web, export, words, train, evaluate, report, models, doctor"),
+    ((), f"command: got none, expected one of {', '.join(COMMANDS)}"),
     (("segmnet", "--input", "a.jpg"), "command: got 'segmnet', did you mean segment?"),
     (("--inptu", "a.jpg"), "command: got '--inptu', expected one of"),
     (("segment", "--input", "a.jpg", "--vocabluary", "cat"), "--vocabluary cat, did you mean --vocabulary?"),

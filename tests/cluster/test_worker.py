@@ -33,7 +33,7 @@ class Answering:
 
     name, weights, dtype, notice = SMALL, str(FILE), "float32", ""
 
-    def __call__(self, pixels, words, background=(), threshold=None):
+    def __call__(self, pixels, words, background=(), threshold=None, absent=None):
         labels = np.where(pixels.mean(axis=2) > 128, 2, 0).astype(np.int32)
         return Result(pixels, labels, np.full(labels.shape, 0.5, np.float32), list(words.names), words.entries)
 

@@ -150,7 +150,7 @@ def test_damaged_words(tmp_path, damage):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["cat", "--model", LSEG, "--output", "words.txt"], "expected a file that ends in .safetensors, got words.txt"),
     (["cat", "--output", "w.safetensors"], "--model and --config-file: expected one of them"),
-    (["cat", "--model", LSEG], "required: --output"),
+    (["cat", "--output", "w.safetensors", "--near", "0"], "--near: expected a cosine above 0"),
     (["nothing.txt", "--model", LSEG, "--output", "w.safetensors"], "there is no vocabulary file nothing.txt"),
     (["cat, cat", "--model", LSEG, "--output", "w.safetensors"], "cat"),
 ])  # fmt: skip
