@@ -324,8 +324,7 @@ class OpenVocabularyModel(nn.Module):
         if cosine:
             self.check_seen_once()
         if self.augmentation is not None and images:
-            maps = self._probabilities(images, sizes, vocabularies)
-            return [best_channel(part, size) for part, size in zip(maps, sizes, strict=True)]
+            return list(map(best_channel, self._probabilities(images, sizes, vocabularies), sizes))
         if images:  # on a CPU one by one: only what was seen of one exists, and a batch would be slower
             seen = map(self.see, images) if self.device.type == "cpu" else self.see_together(images)
         found = []
@@ -337,8 +336,7 @@ class OpenVocabularyModel(nn.Module):
     def _probabilities(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
                        vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
         if self.augmentation is None:
-            maps = self.predict(images, sizes, vocabularies)
-            return [resize(part[None], size)[0] for part, size in zip(maps, sizes, strict=True)]
+            return [resize(part[None], size)[0] for part, size in zip(self.predict(images, sizes, vocabularies), sizes)]
         return [self.augmentation.mean(image, size, lambda view, short_side, size=size, words=words:
                                        self.predict([view], [size], [words], short_side)[0])
                 for image, size, words in zip(images, sizes, vocabularies, strict=True)]
