@@ -150,7 +150,7 @@ class CATSeg(OpenVocabularyModel):
 
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
                vocabularies: Sequence[Vocabulary], kept: Sequence[KeptWords] = ()) -> dict[str, Tensor]:
-        """Computes the training loss; see `OpenVocabularyModel.losses` for the arguments.
+        """Computes the training loss; see `Method.losses` for the arguments.
 
         Returns:
             {"loss_sem_seg": scalar}, and "loss_kept" where words are kept.
@@ -181,16 +181,16 @@ class CATSeg(OpenVocabularyModel):
         return self.sem_seg_head(self._seen_in_training(images), text)
 
     def constant_loss(self, shares: Tensor, ignored: float, named: Tensor) -> float:
-        """Computes what a constant answer loses; see `OpenVocabularyModel.constant_loss`."""
+        """Computes what a constant answer loses; see `Method.constant_loss`."""
         return constant_loss(shares, ignored, named, self.ignored_pixels)
 
     def loss_count(self, labels: Sequence[Tensor], vocabularies: Sequence[Vocabulary]) -> int:
-        """Counts pairs of a pixel and a class; see `OpenVocabularyModel.loss_count`."""
+        """Counts pairs of a pixel and a class; see `Method.loss_count`."""
         return loss_count(labels, list(map(len, vocabularies)), self.ignore_label, self.ignored_pixels)
 
     def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
                 short_side: int | None = None) -> list[Tensor]:
-        """Computes probabilities; see `OpenVocabularyModel.predict` for the arguments.
+        """Computes probabilities; see `Method.predict` for the arguments.
 
         The views of all images go through CLIP together, and those that are asked for the same words through the head.
 
@@ -211,22 +211,22 @@ class CATSeg(OpenVocabularyModel):
         return [results[index] for index in range(len(images))]
 
     def see(self, image: Tensor, short_side: int | None = None) -> ClipFeatures:
-        """Runs CLIP's image tower on the views of an image; see `OpenVocabularyModel.see`."""
+        """Runs CLIP's image tower on the views of an image; see `Method.see`."""
         return self.encode_images(self.make_views(image, short_side))
 
     def see_together(self, images: Sequence[Tensor]) -> list[ClipFeatures]:
-        """Runs CLIP's image tower once; see `OpenVocabularyModel.see_together`."""
+        """Runs CLIP's image tower once; see `Method.see_together`."""
         return _of_each(*self._encoded_together(images))
 
     def seen_maps(self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures,
                   short_side: int | None = None) -> Tensor:
-        """Computes probabilities; see `OpenVocabularyModel.seen_maps`, and `predict` for their size."""
+        """Computes probabilities; see `Method.seen_maps`, and `predict` for their size."""
         if self.pruning:
             return self._pruned_maps(seen, text, short_side)
         return self.merge_logits(self.sem_seg_head(seen, text), short_side)
 
     def seen_labels(self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures) -> tuple[Tensor, Tensor]:
-        """Finds the best channel of every pixel; see `OpenVocabularyModel.seen_labels`.
+        """Finds the best channel of every pixel; see `Method.seen_labels`.
 
         On the fast path with a sliding window, T maps of the size of the square never exist, and classes that no view
         keeps are left out: their probability would be sigmoid(-100), below that of every other class.

@@ -159,12 +159,12 @@ class LSeg(OpenVocabularyModel):
         return normalize_pixels(self._fast_stages.pixel_embeddings(self.backbone, self.sem_seg_head.decoder, images))
 
     def text_features(self, vocabulary: Vocabulary) -> TextFeatures:
-        """Encodes words without gradients, as the text encoder is frozen; see `OpenVocabularyModel.text_features`."""
+        """Encodes words without gradients, as the text encoder is frozen; see `Method.text_features`."""
         with torch.no_grad():
             return super().text_features(vocabulary)
 
     def see(self, image: Tensor, short_side: int | None = None) -> SeenPixels:
-        """Encodes and decodes an image; see `OpenVocabularyModel.see`.
+        """Encodes and decodes an image; see `Method.see`.
 
         With several scales nothing of it is common to all, and the image is kept as it is.
         """
@@ -173,7 +173,7 @@ class LSeg(OpenVocabularyModel):
         return self._see([image])[0]
 
     def see_together(self, images: Sequence[Tensor]) -> list[SeenPixels]:
-        """Encodes and decodes images of one size in one pass; see `OpenVocabularyModel.see_together`."""
+        """Encodes and decodes images of one size in one pass; see `Method.see_together`."""
         if self.multi_scale is not None:
             return super().see_together(images)
         resized = [self._resized(image[None])[0] for image in images]
@@ -221,7 +221,7 @@ class LSeg(OpenVocabularyModel):
 
     def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
                vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
-        """Computes the training loss; see `OpenVocabularyModel.losses` for the arguments.
+        """Computes the training loss; see `Method.losses` for the arguments.
 
         The images of a batch may have words of their own (zero-shot benchmarks), but not sizes of their own.
 
@@ -240,16 +240,16 @@ class LSeg(OpenVocabularyModel):
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label)}
 
     def constant_loss(self, shares: Tensor, ignored: float, named: Tensor) -> float:
-        """Computes what a constant answer loses; see `OpenVocabularyModel.constant_loss`."""
+        """Computes what a constant answer loses; see `Method.constant_loss`."""
         return constant_loss(shares, named)
 
     def loss_count(self, labels: Sequence[Tensor], vocabularies: Sequence[Vocabulary]) -> int:
-        """Counts labelled pixels; see `OpenVocabularyModel.loss_count`."""
+        """Counts labelled pixels; see `Method.loss_count`."""
         return loss_count(labels, self.ignore_label)
 
     def seen_maps(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures,
                   short_side: int | None = None) -> Tensor:
-        """Computes probabilities; see `OpenVocabularyModel.seen_maps`.
+        """Computes probabilities; see `Method.seen_maps`.
 
         Returns:
             (T, *size): the softmax over the words, float32.
@@ -262,7 +262,7 @@ class LSeg(OpenVocabularyModel):
         return resize(scores[None].float(), size)[0].softmax(dim=0)
 
     def seen_labels(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures) -> tuple[Tensor, Tensor]:
-        """Finds the best channel of every pixel; see `OpenVocabularyModel.seen_labels`.
+        """Finds the best channel of every pixel; see `Method.seen_labels`.
 
         With a single view, a few words at a time are upsampled: T x height x width floats never exist.
         """
@@ -273,7 +273,7 @@ class LSeg(OpenVocabularyModel):
         return best_by_softmax(resize(upsample(part)[None], size)[0] for part in maps.split(words))
 
     def similarity(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures) -> Tensor:
-        """Gives the cosines of pixels and words, before regularisation; see `OpenVocabularyModel.similarity`."""
+        """Gives the cosines of pixels and words, before regularisation; see `Method.similarity`."""
         return resize(upsample(TEMPERATURE * self.correlation(seen, text).float())[None], size)[0]
 
     def check_seen_once(self) -> None:

@@ -79,7 +79,7 @@ class Cut(NamedTuple):
 
     Attributes:
         absent: the share that was asked for, 0..1.
-        threshold: on the cosine of a pixel and its word (`openvocab.model.OpenVocabularyModel.cosine_of`).
+        threshold: on the cosine of a pixel and its word (`openvocab.method.Method.cosine_of`).
         curve: where the threshold comes from: file, pictures, seed.
     """
 

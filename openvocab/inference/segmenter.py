@@ -5,8 +5,7 @@ Shape letters: T text channels, h w pixels of the picture.
 
 import logging
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,8 +22,9 @@ from openvocab.inference.many import Answer, answers, checked_batch_size, checke
 from openvocab.inference.memory import require
 from openvocab.inference.question import Question, Words, word_by_word
 from openvocab.inference.result import Result
+from openvocab.inference.running import ask, running
 from openvocab.inference.sizes import answer_size, seen_picture
-from openvocab.vocab.cleaning import comparable
+from openvocab.inference.unknown import UnknownWords
 from openvocab.vocab.trained import TrainedWords
 from openvocab.vocab.vocabulary import SYNONYM_RULES, Vocabulary
 from openvocab.windows import resize, resized_parts
@@ -32,8 +32,6 @@ from openvocab.windows import resize, resized_parts
 logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 26  # elements upsampled at once (256 MiB)
-_SHOWN_WORDS = 10  # in a warning
-_WARNED_WORDS = 1 << 16  # are remembered
 
 
 class Segmenter:
@@ -80,7 +78,7 @@ class Segmenter:
         self.synonyms = synonyms or (trained and trained.synonyms) or "mean"
         self.trained = trained
         self.notice = notice
-        self._warned: set[str] = set()  # once per word is enough, however many pictures follow
+        self._unknown = UnknownWords(name, self.model, trained)
 
     @property
     def device(self) -> torch.device:
@@ -149,7 +147,7 @@ class Segmenter:
                              "project's methods")
         self.model.check_seen_once()
         pixels = read_image(image)
-        with self._running():
+        with running(self.device, self.dtype):
             return Look(self, pixels, self.model.see(seen_picture(pixels, self.cfg)))
 
     def __call__(
@@ -212,7 +210,8 @@ class Segmenter:
         question = self._question(words, background, threshold, synonyms, absent)
         self.warn_of_unknown_words(question.asked)
         if hasattr(self.model, "vocabulary"):
-            with self._running():  # before threads would do it several times; words that do not fit are an error now
+            # Before threads would do it several times; words that do not fit are an error now.
+            with running(self.device, self.dtype):
                 self.model.text_encoder(question.asked, self.model.vocabulary.templates)
         return answers(images, self._given, partial(self._results, question), size, self.device.type != "cpu")
 
@@ -264,7 +263,7 @@ class Segmenter:
         seen = image if isinstance(image, Look) else self.look(image)
         pixels, given = self._given(seen)
         size = pixels.shape[:2]
-        with self._running():
+        with running(self.device, self.dtype):
             cosine = self.model.similarity(given["seen"], size, self.model.text_features(one))[0].float()
         answer = self._answer(given, word_by_word(rest), *size)[rest.entries.index(one.entries[0])]
         return Heatmap(cosine.cpu().numpy(), resize(answer[None, None], size)[0, 0].cpu().numpy())
@@ -289,7 +288,7 @@ class Segmenter:
         if not hasattr(self.model, "pixel_embeddings"):
             raise ValueError(f"model: {self.name} ({type(self.model).__name__}) has no pixel embeddings, expected LSeg")
         pixels = read_image(image)
-        with self._running():
+        with running(self.device, self.dtype):
             embeddings = self.model.pixel_embeddings(seen_picture(pixels, self.cfg)[None]).float()
         if resolution == "image":
             height, width = pixels.shape[:2]
@@ -325,9 +324,7 @@ class Segmenter:
         Returns:
             The unknown ones; empty if the text encoder does not say.
         """
-        ask = getattr(getattr(self.model, "text_encoder", None), "unknown_words", None)
-        seen = self.trained.seen if self.trained else frozenset()
-        return [word for word in ask(vocabulary) if comparable(word) not in seen] if ask is not None else []
+        return self._unknown.among(vocabulary)
 
     def _question(self, words: Words, background: Words = (), threshold: float | None = None,
                   synonyms: str | None = None, absent: float | None = None) -> Question:
@@ -340,13 +337,7 @@ class Segmenter:
         Args:
             vocabulary: the words.
         """
-        new = [word for word in self.unknown_words(vocabulary) if word not in self._warned]
-        if len(self._warned) > _WARNED_WORDS:  # a server is asked for ever
-            self._warned.clear()
-        self._warned.update(new)
-        if new:
-            shown = ", ".join(new[:_SHOWN_WORDS]) + (f" and {len(new) - _SHOWN_WORDS} more" * (len(new) > _SHOWN_WORDS))
-            logger.warning("%s has never seen these words, expect no sense from them: %s", self.name, shown)
+        self._unknown.warn(vocabulary)
 
     def _given(self, image: ImageLike | Look) -> tuple[np.ndarray, dict[str, Any]]:
         """Gives the picture, and what of it the model is asked with."""
@@ -359,42 +350,14 @@ class Segmenter:
         """Returns (T, h', w') float32 probabilities on the model's device, at most as large as the picture."""
         size = answer_size(self.cfg, height, width, len(vocabulary), self.device)
         self.warn_of_unknown_words(vocabulary)
-        answer = self._ask([given], vocabulary, [size], "sem_seg")[0]["sem_seg"].float()
-        self._require_finite(answer)
-        return answer
+        return ask(self.model, self.dtype, [given], vocabulary, [size], "sem_seg")[0]["sem_seg"]
 
     def _results(self, question: Question, pictures: Sequence[tuple[np.ndarray, dict[str, Any]]]) -> list[Result]:
         """Answers what `_given` has given, of several pictures at once."""
         sizes = [pixels.shape[:2] for pixels, _ in pictures]
-        found = self._ask([given for _, given in pictures], question.asked, sizes,
-                          "cosine" if question.cut else "labels")
-        for answer in found:
-            self._require_finite(answer["scores"])
-        return [question.result(pixels, answer["labels"].int(), answer["scores"].float(), answer.get("cosine"),
+        output = "cosine" if question.cut else "labels"
+        found = ask(self.model, self.dtype, [given for _, given in pictures], question.asked, sizes, output)
+        return [question.result(pixels, answer["labels"].int(), answer["scores"], answer.get("cosine"),
                                 templates=self.cfg.MODEL.VOCABULARY.TEMPLATES, model=self.name, weights=self.weights,
                                 precision=self.dtype, notice=self.notice)
                 for (pixels, _), answer in zip(pictures, found, strict=True)]
-
-    def _ask(self, given: Sequence[dict[str, Any]], vocabulary: Vocabulary, sizes: Sequence[tuple[int, int]],
-             output: str) -> list[dict[str, Tensor]]:
-        """Runs the model."""
-        requests = [each | {"height": height, "width": width, "vocabulary": vocabulary, "output": output}
-                    for each, (height, width) in zip(given, sizes, strict=True)]
-        try:
-            with self._running():
-                return self.model(requests)
-        except torch.OutOfMemoryError as error:
-            raise ValueError(f"words: {len(vocabulary)} words do not fit into the memory of {self.device}") from error
-
-    def _require_finite(self, answer: Tensor) -> None:
-        if not bool(torch.isfinite(answer).all()):
-            raise ValueError(f"dtype: the model's answer is not finite in {self.dtype}; try float32 or bfloat16")
-
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        """Without gradients, in the precision that was chosen."""
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            if self.dtype != "float32":
-                stack.enter_context(torch.autocast(self.device.type, dtype=getattr(torch, self.dtype)))
-            yield
