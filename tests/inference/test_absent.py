@@ -152,7 +152,7 @@ def test_a_curve_holds_on_other_pictures():
         for place, words_ in enumerate(WORDS):
             none, some, kept = at_threshold(others, words_, point.thresholds[place])
             assert none <= point.share and (some <= point.share or words_ == 1)
-            assert kept >= point.kept_at_least
+            assert kept >= point.kept_at_least - 1e-3  # 40 pictures know nothing of what one in a thousand does
     with pytest.raises(ValueError, match="pictures: expected at least 10 with labels, got 5"):
         curve_of(segmenter, draw(0, 5), {}, 0)
 
