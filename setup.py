@@ -51,9 +51,14 @@ setup(
         "formats": ["supervision>=0.25"],  # Result.to_supervision; labelme and COCO need nothing
         "browser": ["playwright>=1.50"],  # the tests of the page that drive a browser, which it does not bring
         # The site and the notebook. The next major version of mkdocs is another program, without plugins.
-        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.30",
-                 "ruff",  # mkdocstrings formats signatures with it
-                 "nbclient>=0.10", "ipykernel>=6"],
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.5",
+            "mkdocstrings[python]>=0.30",
+            "ruff",  # mkdocstrings formats signatures with it
+            "nbclient>=0.10",
+            "ipykernel>=6",
+        ],
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff", "scipy>=1.11"],
     },
     entry_points={"console_scripts": ["openvocab = openvocab.cli.program:main"]},

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Trains and evaluates: `openvocab train` under the name that Detectron2's projects use.
 
-    python train_net.py --config-file configs/catseg_b.yaml --num-gpus 8
-    python train_net.py --config-file configs/catseg_b.yaml --eval-only MODEL.WEIGHTS catseg_b.pth
-    python train_net.py --config-file configs/emojiscapes/catseg.yaml --num-gpus 0 --resume
+python train_net.py --config-file configs/catseg_b.yaml --num-gpus 8
+python train_net.py --config-file configs/catseg_b.yaml --eval-only MODEL.WEIGHTS catseg_b.pth
+python train_net.py --config-file configs/emojiscapes/catseg.yaml --num-gpus 0 --resume
 """
 
 import sys

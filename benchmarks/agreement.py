@@ -104,10 +104,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], metavar="DTYPE",
-                        help="the first one is compared with")
-    parser.add_argument("--compare", nargs="*", default=list(COMPARED), choices=list(COMPARED), metavar="WHAT",
-                        help="pruning, one_view")
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        default=["float32", "bfloat16"],
+        metavar="DTYPE",
+        help="the first one is compared with",
+    )
+    parser.add_argument(
+        "--compare", nargs="*", default=list(COMPARED), choices=list(COMPARED), metavar="WHAT", help="pruning, one_view"
+    )
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args(arguments)

@@ -46,7 +46,7 @@ def device(setting: "Setting") -> Iterator[dict[str, Any]]:
         what = f"matrix product of side {side} in {name} [TFLOP/s]"
         yield {"what": what, "value": f"{2 * side**3 / seconds / 1e12:.1f}"}
     x = torch.empty(1 << (20 if setting.dry else 30), device=setting.device)
-    seconds = seconds_of(lambda: x[: len(x) // 2].copy_(x[len(x) // 2:]), setting.device)
+    seconds = seconds_of(lambda: x[: len(x) // 2].copy_(x[len(x) // 2 :]), setting.device)
     yield {"what": "copy, read and written [TB/s]", "value": f"{4 * len(x) / seconds / 1e12:.2f}"}
 
 
@@ -76,9 +76,12 @@ def _pytest(selection: Sequence[str], setting: "Setting") -> Iterator[dict[str, 
         cases = list(ElementTree.parse(report).iter("testcase"))
     for case in cases:
         problem = next((part for part in case if part.tag in ("failure", "error", "skipped")), None)
-        yield {"test": f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}",
-               "outcome": "passed" if problem is None else {"failure": "failed"}.get(problem.tag, problem.tag),
-               "seconds": case.get("time"), "message": "" if problem is None else _line(problem.get("message") or "")}
+        yield {
+            "test": f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}",
+            "outcome": "passed" if problem is None else {"failure": "failed"}.get(problem.tag, problem.tag),
+            "seconds": case.get("time"),
+            "message": "" if problem is None else _line(problem.get("message") or ""),
+        }
 
 
 def _line(text: str) -> str:

@@ -37,8 +37,9 @@ REAL = Sizes(GRID, DIM, KERNEL, SIZE, STRIDE, (480, 640))
 TOY = Sizes(4, 32, 16, 24, 8, (12, 16))
 
 
-def operations(classes: int, dtype: torch.dtype, sizes: Sizes,
-               device: str) -> Iterator[tuple[str, Callable[..., Any], Sequence[Tensor]]]:
+def operations(
+    classes: int, dtype: torch.dtype, sizes: Sizes, device: str
+) -> Iterator[tuple[str, Callable[..., Any], Sequence[Tensor]]]:
     """Draws inputs for each operation, one operation at a time.
 
     Args:
@@ -53,18 +54,36 @@ def operations(classes: int, dtype: torch.dtype, sizes: Sizes,
     draw, grid, dim = partial(torch.randn, dtype=dtype, device=device), sizes.grid, sizes.dim
     kept, window = min(classes, 256), min(WINDOW, grid)
     joint, padding = draw(VIEWS, kept, grid * grid, 3 * dim), draw(2, dim)
-    yield ("class_attention", lambda x, k, v, implementation: class_attention(
-        *x.chunk(3, dim=-1), k, v, HEADS, max(0, 256 - classes), implementation), [joint, *padding])
+    yield (
+        "class_attention",
+        lambda x, k, v, implementation: class_attention(
+            *x.chunk(3, dim=-1), k, v, HEADS, max(0, 256 - classes), implementation
+        ),
+        [joint, *padding],
+    )
     joint, guidance = draw(VIEWS * kept, grid, grid, 3 * dim), draw(2, VIEWS, grid, grid, dim)
-    yield ("window_attention", lambda x, q, k, implementation: window_attention(
-        *x.chunk(3, dim=-1), HEADS, window, window // 2, q, k, implementation), [joint, *guidance])
+    yield (
+        "window_attention",
+        lambda x, q, k, implementation: window_attention(
+            *x.chunk(3, dim=-1), HEADS, window, window // 2, q, k, implementation
+        ),
+        [joint, *guidance],
+    )
     x, affine = draw(VIEWS * kept, 64, 2 * grid, 2 * grid), draw(2, 64)
     shared = draw(VIEWS, 64, 2 * grid, 2 * grid)
-    yield ("group_norm_relu", lambda x, w, b, s, implementation: group_norm_relu(
-        x, w, b, 4, s, implementation=implementation), [x, *affine, shared])
+    yield (
+        "group_norm_relu",
+        lambda x, w, b, s, implementation: group_norm_relu(x, w, b, 4, s, implementation=implementation),
+        [x, *affine, shared],
+    )
     logits = draw(VIEWS, classes, 4 * grid, 4 * grid)
-    yield ("label_map", lambda x, implementation: label_map(
-        x, sizes.kernel, sizes.size, sizes.stride, sizes.answer, implementation=implementation), [logits])
+    yield (
+        "label_map",
+        lambda x, implementation: label_map(
+            x, sizes.kernel, sizes.size, sizes.stride, sizes.answer, implementation=implementation
+        ),
+        [logits],
+    )
 
 
 def milliseconds(call: Callable[..., Any], inputs: Sequence[Tensor], backward: bool, device: str) -> float:
@@ -102,8 +121,11 @@ def kernels(setting: "Setting") -> Iterator[dict[str, Any]]:
             for name, function, inputs in inputs_of:
                 torch._dynamo.reset()
                 eager = partial(function, implementation="eager")
-                ways = {"eager": eager, "compiled": torch.compile(eager, backend=backend),
-                        "triton": partial(function, implementation="auto" if setting.dry else "triton")}
+                ways = {
+                    "eager": eager,
+                    "compiled": torch.compile(eager, backend=backend),
+                    "triton": partial(function, implementation="auto" if setting.dry else "triton"),
+                }
                 for way, call in ways.items():
                     for backward in (False, True) if name != "label_map" else (False,):
                         if setting.late:

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 WORDS = (1, 7, 20, 150, 459, 847)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 METHODS = ("catseg_b", "lseg_l16")
-TOY = {"catseg_b": TINY_CATSEG + "TEST: {SLIDING_WINDOW: {ENABLED: True, SIZE: 48, KERNEL: 32, STRIDE: 16}}\n",
-       "lseg_l16": TINY_LSEG}
+TOY = {
+    "catseg_b": TINY_CATSEG + "TEST: {SLIDING_WINDOW: {ENABLED: True, SIZE: 48, KERNEL: 32, STRIDE: 16}}\n",
+    "lseg_l16": TINY_LSEG,
+}
 WAYS = {  # how a model is built
     "eager": ["MODEL.FAST", "False", "MODEL.CATSEG.KERNELS", "eager"],
     "compiled": ["MODEL.FAST", "False", "MODEL.CATSEG.KERNELS", "eager"],
@@ -49,8 +51,15 @@ class Cell(NamedTuple):
     precision: str
 
 
-CELLS = [Cell("eager", "float32"), Cell("fast", "float32"), Cell("fast", "tf32"), Cell("fast", "bfloat16"),
-         Cell("fast", "float16"), Cell("eager", "bfloat16"), Cell("eager", "float16")]
+CELLS = [
+    Cell("eager", "float32"),
+    Cell("fast", "float32"),
+    Cell("fast", "tf32"),
+    Cell("fast", "bfloat16"),
+    Cell("fast", "float16"),
+    Cell("eager", "bfloat16"),
+    Cell("eager", "float16"),
+]
 SEVERAL = [Cell("fast", "float32"), Cell("fast", "bfloat16")]
 COMPILED = [Cell("compiled", "float32"), Cell("compiled", "bfloat16")]
 
@@ -74,8 +83,11 @@ def speed(setting: "Setting") -> Iterator[dict[str, Any]]:
 def _plan(setting: "Setting") -> list[tuple[list[Cell], Sequence[int], Sequence[int]]]:
     """Lists cells, numbers of words and numbers of pictures that are measured with each other."""
     few = (3,) if setting.dry else (7, 150)
-    plan = [(CELLS, few if setting.dry else WORDS, (1,)), (SEVERAL, few, (2,) if setting.dry else (8, 32)),
-            (COMPILED, few, (1,))]
+    plan = [
+        (CELLS, few if setting.dry else WORDS, (1,)),
+        (SEVERAL, few, (2,) if setting.dry else (8, 32)),
+        (COMPILED, few, (1,)),
+    ]
     return [([cell for cell in cells if _native(cell.precision, setting)], *rest) for cells, *rest in plan]
 
 
@@ -98,13 +110,17 @@ def _native(precision: str, setting: "Setting") -> bool:
 
 def _build(method: str, way: str, setting: "Setting") -> nn.Module:
     torch.manual_seed(0)
-    overrides = [word for pair in zip(*[iter(WAYS[way])] * 2) for word in pair
-                 if method == "catseg_b" or "CATSEG" not in pair[0]]
+    overrides = [
+        word for pair in zip(*[iter(WAYS[way])] * 2) for word in pair if method == "catseg_b" or "CATSEG" not in pair[0]
+    ]
     model = build_model(_config(method, overrides, setting)).eval()
     if way == "compiled":
         backend = "eager" if setting.dry else "inductor"
-        parts = [model.clip.visual, model.sem_seg_head] if method == "catseg_b" else [model.backbone,
-                                                                                     model.sem_seg_head.decoder]
+        parts = (
+            [model.clip.visual, model.sem_seg_head]
+            if method == "catseg_b"
+            else [model.backbone, model.sem_seg_head.decoder]
+        )
         for part in parts:
             part.compile(backend=backend)
     return model
@@ -120,13 +136,16 @@ def _config(method: str, overrides: list[str], setting: "Setting") -> Any:
         return build_cfg(path, keys)
 
 
-def _measure(model: nn.Module, method: str, cell: Cell, count: int, images: int,
-             setting: "Setting") -> tuple[dict[str, Any], Tensor]:
+def _measure(
+    model: nn.Module, method: str, cell: Cell, count: int, images: int, setting: "Setting"
+) -> tuple[dict[str, Any], Tensor]:
     """Measures a cell: its row, and the labels of the first image."""
     words = Vocabulary.from_words(numbered_words(count))
     height, width = (64, 64) if setting.dry else (480, 640 if method == "catseg_b" else 480)
-    request = [{"image": golden_image(height, width, seed).to(setting.device), "vocabulary": words, "output": "labels"}
-               for seed in range(images)]
+    request = [
+        {"image": golden_image(height, width, seed).to(setting.device), "vocabulary": words, "output": "labels"}
+        for seed in range(images)
+    ]
     lowered = cell.precision.replace("tf32", "float32")
     with warnings.catch_warnings(), torch.inference_mode(), _tf32(cell.precision), autocast(lowered, setting.device):
         warnings.simplefilter("ignore")  # of 847 words 256 are kept

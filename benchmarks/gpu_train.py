@@ -84,7 +84,8 @@ def _run(setting: "Setting", steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
                 yield _row(step.name, note=" ".join((folder / "zero_shot.json").read_text().split()))
 
 
-def _row(step: str, dataset: str = "", scores: dict[str, float] | None = None, seconds: str = "",
-         note: str = "") -> dict[str, Any]:
+def _row(
+    step: str, dataset: str = "", scores: dict[str, float] | None = None, seconds: str = "", note: str = ""
+) -> dict[str, Any]:
     found = {name: f"{(scores or {}).get(name, float('nan')):.2f}" if scores else "" for name in SCORES}
     return {"step": step, "seconds": seconds, "dataset": dataset, **found, "note": note}

@@ -110,7 +110,8 @@ def launches(dtype: torch.dtype) -> dict[str, Callable[[], object]]:
         "class_attention.backward": lambda: class_attention.backward(tokens[0], *tokens, *padding),
         "window_attention.forward": lambda: window_attention.forward(*windows, *layout),
         "window_attention.backward": lambda: window_attention.backward(
-            maps[0], *windows, empty(*maps[0].shape), log_sums, *layout),
+            maps[0], *windows, empty(*maps[0].shape), log_sums, *layout
+        ),
         "group_norm_relu.forward": lambda: group_norm_relu.forward(*normed, 1e-5),
         "group_norm_relu.backward": lambda: group_norm_relu.backward(decoded, *normed, *statistics),
         "label_map.upsample_argmax": lambda: label_map.upsample_argmax(empty(CLASSES, SIZE, SIZE), 480, 640),
@@ -161,11 +162,17 @@ def measure(capability: int, dtype: str, only: str) -> Iterator[dict[str, Any]]:
         if key in seen:  # one launcher may launch a kernel many times
             continue
         seen.add(key)
-        yield {"kernel": name, "target": f"sm_{capability}", "dtype": dtype,
-               "constants": " ".join(f"{key}={value}" for key, value in constants.items()),
-               **cubin_figures(kernel.asm["cubin"]), "shared_bytes": kernel.metadata.shared,
-               "num_warps": kernel.metadata.num_warps, "cubin_bytes": len(kernel.asm["cubin"]),
-               "triton": triton.__version__}
+        yield {
+            "kernel": name,
+            "target": f"sm_{capability}",
+            "dtype": dtype,
+            "constants": " ".join(f"{key}={value}" for key, value in constants.items()),
+            **cubin_figures(kernel.asm["cubin"]),
+            "shared_bytes": kernel.metadata.shared,
+            "num_warps": kernel.metadata.num_warps,
+            "cubin_bytes": len(kernel.asm["cubin"]),
+            "triton": triton.__version__,
+        }
 
 
 def main() -> None:
@@ -177,8 +184,9 @@ def main() -> None:
     args = parser.parse_args()
     if os.environ.get("TRITON_INTERPRET") == "1":
         parser.error("TRITON_INTERPRET: got 1, expected unset: the interpreter compiles nothing")
-    rows = [row for capability in CAPABILITIES for dtype in args.dtypes
-            for row in measure(capability, dtype, args.only)]
+    rows = [
+        row for capability in CAPABILITIES for dtype in args.dtypes for row in measure(capability, dtype, args.only)
+    ]
     if not rows:
         parser.error(f"--only: got {args.only!r}, expected a part of {list(launches(torch.float32))}")
     text = csv_text(rows)

@@ -45,8 +45,9 @@ def measure(config: str, words: int, height: int, width: int) -> dict[str, objec
         model([{"image": golden_image(64, 64), "vocabulary": ["a word"], "output": "labels"}])
         before = resident("VmRSS")
         with MemoryPeak() as peak:
-            answer = model([{"image": seen, "height": height, "width": width, "vocabulary": names,
-                             "output": "labels"}])[0]
+            answer = model(
+                [{"image": seen, "height": height, "width": width, "vocabulary": names, "output": "labels"}]
+            )[0]
     assert answer["labels"].shape == (height, width)
     return {"config": config, "words": words, "height": height, "width": width, "loaded": round(loaded),
             "derived weights": round(before - loaded),

@@ -92,8 +92,16 @@ def signals_of(segmenter, look, names, silent, places_):
     chosen, at = maps.argmax(axis=0), np.arange(len(places_))
     ordered = np.sort(np.concatenate([maps, np.zeros((1, len(places_)), np.float32)]), axis=0)
     cosine = cosines[chosen, at]
-    return {"chosen": chosen, **dict(zip(SIGNALS, (
-        maps[chosen, at], ordered[-1] - ordered[-2], cosine, cosine - cosines[len(names) :].max(axis=0)), strict=True))}
+    return {
+        "chosen": chosen,
+        **dict(
+            zip(
+                SIGNALS,
+                (maps[chosen, at], ordered[-1] - ordered[-2], cosine, cosine - cosines[len(names) :].max(axis=0)),
+                strict=True,
+            )
+        ),
+    }
 
 
 def area(right, absent):

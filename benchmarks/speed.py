@@ -220,7 +220,8 @@ def catseg_stages(words: list[int]) -> Iterator[dict[str, str]]:
             seconds = {"image encoder": encoder, **head.seconds,
                        "cost volume, guidance": whole - sum(head.seconds.values()), "label map": label}  # fmt: skip
             yield {"precision": precision, "words": str(count)} | {
-                name: f"{value:.2f}" for name, value in seconds.items()}
+                name: f"{value:.2f}" for name, value in seconds.items()
+            }
 
 
 def text_encoding() -> dict[str, str]:
@@ -229,7 +230,8 @@ def text_encoding() -> dict[str, str]:
     templates = model.vocabulary.templates
     clip = open_clip.create_model("ViT-B-16-quickgelu").eval()
     tokens = open_clip.get_tokenizer("ViT-B-16-quickgelu")(
-        [template.format(*channel) for channel in names.texts() for template in templates])
+        [template.format(*channel) for channel in names.texts() for template in templates]
+    )
     padded = least_seconds(1, lambda: [clip.encode_text(part) for part in tokens.split(256)])
     own = least_seconds(1, model.clip.text, names, templates)
     again = least_seconds(1, model.clip.text, names, templates)

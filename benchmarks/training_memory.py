@@ -35,16 +35,23 @@ def main(arguments: list[str] | None = None) -> int:
     torch.manual_seed(0)
     model = build_model(cfg)
     model.set_default_vocabulary(Vocabulary.from_words(numbered_words(args.words)), training=True)
-    batch = [{"image": golden_image(args.size, args.size, seed),
-              "sem_seg": torch.randint(0, args.words, (args.size, args.size))} for seed in range(args.images)]
+    batch = [
+        {
+            "image": golden_image(args.size, args.size, seed),
+            "sem_seg": torch.randint(0, args.words, (args.size, args.size)),
+        }
+        for seed in range(args.images)
+    ]
     trainer = StepTrainer(model, iter([batch]), build_optimizer(cfg, model), accumulate=cfg.SOLVER.ACCUMULATE)
     before, start = resident("VmRSS"), time.perf_counter()
     with EventStorage():
         trainer.iter = 0
         trainer.run_step()
-    print(f"{args.config}, {args.words} words, {args.images} images of {args.size}, {' '.join(args.overrides)}: "
-          f"peak {resident('VmHWM'):.0f} MiB, {before:.0f} MiB before the step, {time.perf_counter() - start:.1f} s, "
-          f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(
+        f"{args.config}, {args.words} words, {args.images} images of {args.size}, {' '.join(args.overrides)}: "
+        f"peak {resident('VmHWM'):.0f} MiB, {before:.0f} MiB before the step, {time.perf_counter() - start:.1f} s, "
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
     return 0
 
 

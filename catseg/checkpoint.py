@@ -26,8 +26,10 @@ RULES = (
     (TRANSFORMER + "text_guidance_projection.0.{*}", "sem_seg_head.text_guidance.{*}"),
     (LAYER + "swin_block.{block_1|block_2}.mlp.fc1.{*}", OURS + "spatial.{block_1|block_2}.mlp.0.{*}"),
     (LAYER + "swin_block.{block_1|block_2}.mlp.fc2.{*}", OURS + "spatial.{block_1|block_2}.mlp.2.{*}"),
-    (LAYER + "swin_block.{block_1|block_2}.{norm1|norm2|attn}.{*}",
-     OURS + "spatial.{block_1|block_2}.{norm1|norm2|attn}.{*}"),
+    (
+        LAYER + "swin_block.{block_1|block_2}.{norm1|norm2|attn}.{*}",
+        OURS + "spatial.{block_1|block_2}.{norm1|norm2|attn}.{*}",
+    ),
     (LAYER + "swin_block.guidance_norm.{*}", OURS + "spatial.guidance_norm.{*}"),
     (LAYER + "attention.MLP.{*}", OURS + "classes.mlp.{*}"),
     (LAYER + "attention.{padding_tokens|padding_guidance}", OURS + "classes.{padding_tokens|padding_guidance}"),
@@ -35,10 +37,17 @@ RULES = (
     ("upsample1.{*}", DECODER + "tap_upsample.0.{*}"),
     ("upsample2.{*}", DECODER + "tap_upsample.1.{*}"),
     (TRANSFORMER + "decoder_guidance_projection.{0|1}.0.{*}", DECODER + "guidance_projection.{0|1}.{*}"),
-    *((TRANSFORMER + f"decoder{stage + 1}.{theirs}.{{*}}", DECODER + f"up.{stage}.{ours}.{{*}}")
-      for stage in (0, 1)
-      for theirs, ours in (("up", "up"), ("conv.double_conv.0", "conv1"), ("conv.double_conv.1", "norm1"),
-                           ("conv.double_conv.3", "conv2"), ("conv.double_conv.4", "norm2"))),
+    *(
+        (TRANSFORMER + f"decoder{stage + 1}.{theirs}.{{*}}", DECODER + f"up.{stage}.{ours}.{{*}}")
+        for stage in (0, 1)
+        for theirs, ours in (
+            ("up", "up"),
+            ("conv.double_conv.0", "conv1"),
+            ("conv.double_conv.1", "norm1"),
+            ("conv.double_conv.3", "conv2"),
+            ("conv.double_conv.4", "norm2"),
+        )
+    ),
     (TRANSFORMER + "head.{*}", DECODER + "head.{*}"),
 )
 
@@ -87,8 +96,7 @@ def to_released(state: Mapping[str, Tensor], masks: Mapping[int, Tensor]) -> dic
     return released | {MASK.replace("{n}", str(layer)): mask for layer, mask in masks.items()}
 
 
-def with_rest(released: Mapping[str, Tensor],
-              rest: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], list[str]]:
+def with_rest(released: Mapping[str, Tensor], rest: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], list[str]]:
     """Completes a state under the original's names: here, nothing is missing.
 
     Args:
@@ -119,6 +127,11 @@ def guess_config(state: Mapping[str, Tensor]) -> str | None:
     if patches is None:
         return None
     width, patch = patches.shape[0], patches.shape[-1]
-    known = {(768, 16): "catseg_b", (1024, 14): "catseg_l", (1280, 14): "catseg_h", (1664, 14): "catseg_g",
-             (192, 8): "emojiscapes/catseg"}
+    known = {
+        (768, 16): "catseg_b",
+        (1024, 14): "catseg_l",
+        (1280, 14): "catseg_h",
+        (1664, 14): "catseg_g",
+        (192, 8): "emojiscapes/catseg",
+    }
     return known.get((width, patch), f"a CLIP of width {width} with patches of {patch} pixels")

@@ -122,6 +122,5 @@ class ClassAggregation(nn.Module):
     def _unpool(self, x: Tensor, grid: Sequence[int]) -> Tensor:
         if x.shape[2:4] == tuple(grid):
             return x
-        maps = F.interpolate(
-            x.flatten(0, 1).permute(0, 3, 1, 2), size=tuple(grid), mode="bilinear", align_corners=True)
+        maps = F.interpolate(x.flatten(0, 1).permute(0, 3, 1, 2), size=tuple(grid), mode="bilinear", align_corners=True)
         return maps.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])

@@ -107,12 +107,14 @@ class ComposedUpBlock:
         composed = (compose_up(stage.up.weight, own), up_bias(stage.up, own, grid), guidance)
         self.stage = fast
         self.weight, self.bias_map, self.guidance = (
-            part.to(fast.up.weight.dtype, memory_format=torch.channels_last) for part in composed)
+            part.to(fast.up.weight.dtype, memory_format=torch.channels_last) for part in composed
+        )
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
         """Gives what is added to every class: (B, guidance_dim, 2H, 2W) to (B, out_dim, 2H, 2W)."""
         return (F.conv2d(guidance, self.guidance, padding=1) + self.bias_map).contiguous(
-            memory_format=torch.channels_last)
+            memory_format=torch.channels_last
+        )
 
 
 class ComposedGuidance:
@@ -156,7 +158,7 @@ class ComposedOutput:
         out = maps.new_zeros(len(x), height + 2, width + 2)  # pixel p meets tap a at p - a + 1
         for tap, part in enumerate(maps):
             row, column = 2 - tap // 3, 2 - tap % 3
-            out[:, row:row + height, column:column + width] += part
+            out[:, row : row + height, column : column + width] += part
         return out[:, 1:-1, 1:-1] + self.bias
 
 
@@ -192,5 +194,5 @@ def compose_up(up: Tensor, conv: Tensor) -> Tensor:
     composed = up.new_zeros(up.shape[0], conv.shape[0], factor + 2, factor + 2)
     for a in range(factor):
         for b in range(factor):
-            composed[:, :, a:a + 3, b:b + 3] += torch.einsum("im,omde->iode", up[:, :, a, b], conv.flip(2, 3))
+            composed[:, :, a : a + 3, b : b + 3] += torch.einsum("im,omde->iode", up[:, :, a, b], conv.flip(2, 3))
     return composed

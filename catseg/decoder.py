@@ -60,8 +60,8 @@ class UpBlock(nn.Module):
         """
         up = self.up(x.flatten(0, 1))
         # conv([up ; guidance]) is the sum of two convolutions, of which the second one is the same for all classes.
-        shared = F.conv2d(guidance, self.conv1.weight[:, self.up_dim:], padding=1)
-        y = self.norm1(F.conv2d(up, self.conv1.weight[:, :self.up_dim], padding=1), shared)
+        shared = F.conv2d(guidance, self.conv1.weight[:, self.up_dim :], padding=1)
+        y = self.norm1(F.conv2d(up, self.conv1.weight[:, : self.up_dim], padding=1), shared)
         return self.norm2(self.conv2(y)).unflatten(0, x.shape[:2])
 
 
@@ -78,21 +78,32 @@ class Decoder(nn.Module):
         recompute: see `openvocab.recompute`.
     """
 
-    def __init__(self, hidden_dim: int, dims: Sequence[int], tap_dim: int, guidance_dims: Sequence[int],
-                 guidance_proj_dims: Sequence[int], kernels: str = "auto", recompute: bool = False):
+    def __init__(
+        self,
+        hidden_dim: int,
+        dims: Sequence[int],
+        tap_dim: int,
+        guidance_dims: Sequence[int],
+        guidance_proj_dims: Sequence[int],
+        kernels: str = "auto",
+        recompute: bool = False,
+    ):
         super().__init__()
         self.recompute = recompute
         # The stages work at two and four times the grid, so the taps are brought there.
         self.tap_upsample = nn.ModuleList(
             nn.ConvTranspose2d(tap_dim, dim, kernel_size=factor, stride=factor)
-            for dim, factor in zip(guidance_dims, (2, 4), strict=True))
+            for dim, factor in zip(guidance_dims, (2, 4), strict=True)
+        )
         self.guidance_projection = nn.ModuleList(
             nn.Conv2d(dim, projected, kernel_size=3, padding=1)
-            for dim, projected in zip(guidance_dims, guidance_proj_dims, strict=True))
+            for dim, projected in zip(guidance_dims, guidance_proj_dims, strict=True)
+        )
         in_dims = (hidden_dim, dims[0])
         self.up = nn.ModuleList(
             UpBlock(before, after, guidance, kernels)
-            for before, after, guidance in zip(in_dims, dims, guidance_proj_dims, strict=True))
+            for before, after, guidance in zip(in_dims, dims, guidance_proj_dims, strict=True)
+        )
         self.head = nn.Conv2d(dims[1], 1, kernel_size=3, padding=1)
 
     def guidance(self, taps: Sequence[Tensor]) -> list[Tensor]:
@@ -104,8 +115,10 @@ class Decoder(nn.Module):
         Returns:
             (B, guidance_proj_dims[0], 2H, 2W) and (B, guidance_proj_dims[1], 4H, 4W).
         """
-        return [F.relu(project(upsample(tap)))
-                for tap, upsample, project in zip(taps, self.tap_upsample, self.guidance_projection, strict=True)]
+        return [
+            F.relu(project(upsample(tap)))
+            for tap, upsample, project in zip(taps, self.tap_upsample, self.guidance_projection, strict=True)
+        ]
 
     def forward(self, x: Tensor, guidance: Sequence[Tensor]) -> Tensor:
         """Decodes each class slice on its own.

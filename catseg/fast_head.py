@@ -62,16 +62,27 @@ class FastHead:
         fast, grid = fast_copy(head, dtype), head.grid
         self.head, self.source, self.dtype = fast, head, dtype  # settings are read from the source
         self.layers = [
-            ([ComposedSwinBlock(block, copied, grid) for block, copied in (
-                (own.spatial.block_1, other.spatial.block_1), (own.spatial.block_2, other.spatial.block_2))],
-             ComposedClassAggregation(own.classes, other.classes), other.spatial.guidance_norm)
-            for own, other in zip(head.layers, fast.layers)]
+            (
+                [
+                    ComposedSwinBlock(block, copied, grid)
+                    for block, copied in (
+                        (own.spatial.block_1, other.spatial.block_1),
+                        (own.spatial.block_2, other.spatial.block_2),
+                    )
+                ],
+                ComposedClassAggregation(own.classes, other.classes),
+                other.spatial.guidance_norm,
+            )
+            for own, other in zip(head.layers, fast.layers)
+        ]
         self.stages = [
             ComposedUpBlock(stage, copied, (factor * grid[0], factor * grid[1]))
-            for stage, copied, factor in zip(head.decoder.up, fast.decoder.up, (1, 2))]
+            for stage, copied, factor in zip(head.decoder.up, fast.decoder.up, (1, 2))
+        ]
         self.guides = [
             ComposedGuidance(up, project, grid, dtype)
-            for up, project in zip(head.decoder.tap_upsample, head.decoder.guidance_projection)]
+            for up, project in zip(head.decoder.tap_upsample, head.decoder.guidance_projection)
+        ]
         self.output = ComposedOutput(head.decoder.head, dtype)
         embedding = head.cost_embedding
         self.embed = FastLinear(embedding.weight.flatten(1).to(dtype), embedding.bias.to(dtype))
@@ -94,8 +105,9 @@ class FastHead:
         logits = torch.cat([logits for logits, _ in answers])
         return logits, None if answers[0][1] is None else torch.cat([index for _, index in answers])
 
-    def _views(self, dense: Tensor, taps: Sequence[Tensor], text: Tensor,
-               chunks: Chunks) -> tuple[Tensor, Tensor | None]:
+    def _views(
+        self, dense: Tensor, taps: Sequence[Tensor], text: Tensor, chunks: Chunks
+    ) -> tuple[Tensor, Tensor | None]:
         head, exact = self.head, torch.promote_types(self.dtype, torch.float32)
         kept = keep_most_similar(compute_cost(dense.to(exact), text.to(exact)), text.to(exact), self.source.max_classes)
         dense, taps = dense.to(self.dtype), [tap.to(self.dtype) for tap in taps]
@@ -131,8 +143,9 @@ class FastHead:
         h = block.norm1(x)
         if x.is_cuda or use_triton(attn.kernels, x):
             maps = composed.qkv(h).unflatten(1, self.head.grid).chunk(3, dim=-1)
-            mixed = window_attention(*maps, attn.heads, attn.window, attn.shift, *share.chunk(2, dim=-1),
-                                     attn.kernels).flatten(1, 2)
+            mixed = window_attention(
+                *maps, attn.heads, attn.window, attn.shift, *share.chunk(2, dim=-1), attn.kernels
+            ).flatten(1, 2)
             x = x + attn.proj(mixed)
         else:
             mixed = [self._attend_regions(h, composed, share, index) for index in composed.regions]
@@ -143,7 +156,7 @@ class FastHead:
         """Attends within n regions of L tokens each: (m, H * W, D) to (m, n * L, D)."""
         tokens = index.flatten()
         qkv = composed.qkv(x.index_select(1, tokens))
-        own = qkv[..., :share.shape[-1]].unflatten(0, (len(share), -1))
+        own = qkv[..., : share.shape[-1]].unflatten(0, (len(share), -1))
         own += share.flatten(1, 2).index_select(1, tokens)[:, None]
         heads = composed.block.attn.heads
         q, k, v = qkv.view(-1, index.shape[1], 3, heads, x.shape[-1] // heads).permute(2, 0, 3, 1, 4)
@@ -158,8 +171,16 @@ class FastHead:
         for part in x.split(max(1, tokens // (len(x) * x.shape[1])), dim=2):
             h = layer.norm1(part)
             q, k, v = composed.qkv(h).chunk(3, dim=-1)
-            y = class_attention(q.add_(q_share), k.add_(k_share), v, composed.key_padding, composed.value_padding,
-                                attention.heads, copies, attention.kernels).add_(part)
+            y = class_attention(
+                q.add_(q_share),
+                k.add_(k_share),
+                v,
+                composed.key_padding,
+                composed.value_padding,
+                attention.heads,
+                copies,
+                attention.kernels,
+            ).add_(part)
             part.add_(y.add_(layer.mlp(layer.norm2(y))))
 
     def _decode(self, x: Tensor, shared: Sequence[Tensor]) -> Tensor:

@@ -22,11 +22,11 @@ class GuidedLinear(nn.Linear):
 
     def project_guidance(self, guidance: Tensor) -> Tensor:
         """Computes the second term: (..., guidance_dim) to (..., out_dim)."""
-        return F.linear(guidance, self.weight[:, self.dim:], self.bias)
+        return F.linear(guidance, self.weight[:, self.dim :], self.bias)
 
     def project_tokens(self, x: Tensor) -> Tensor:
         """Computes the first term: (..., dim) to (..., out_dim)."""
-        return F.linear(x, self.weight[:, :self.dim])
+        return F.linear(x, self.weight[:, : self.dim])
 
     def forward(self, x: Tensor, projected: Tensor) -> Tensor:
         """Computes the sum.

@@ -80,11 +80,29 @@ class CATSegHead(nn.Module):
     """
 
     @configurable
-    def __init__(self, *, prompts: int, joint_dim: int, tap_dim: int, grid: tuple[int, int], hidden_dim: int,
-                 num_layers: int, num_heads: int, window_size: int, pooling_sizes: Sequence[int],
-                 test_pooling_sizes: Sequence[int], pad_len: int, max_classes: int, fast: bool, kernels: str,
-                 guidance_dim: int, decoder_dims: Sequence[int], decoder_guidance_dims: Sequence[int],
-                 decoder_guidance_proj_dims: Sequence[int], recompute: bool = False):
+    def __init__(
+        self,
+        *,
+        prompts: int,
+        joint_dim: int,
+        tap_dim: int,
+        grid: tuple[int, int],
+        hidden_dim: int,
+        num_layers: int,
+        num_heads: int,
+        window_size: int,
+        pooling_sizes: Sequence[int],
+        test_pooling_sizes: Sequence[int],
+        pad_len: int,
+        max_classes: int,
+        fast: bool,
+        kernels: str,
+        guidance_dim: int,
+        decoder_dims: Sequence[int],
+        decoder_guidance_dims: Sequence[int],
+        decoder_guidance_proj_dims: Sequence[int],
+        recompute: bool = False,
+    ):
         super().__init__()
         for name, sizes in (("POOLING_SIZES", pooling_sizes), ("TEST_POOLING_SIZES", test_pooling_sizes)):
             if len(sizes) != 2 or not all(1 <= size <= side for size, side in zip(sizes, grid)):
@@ -105,10 +123,14 @@ class CATSegHead(nn.Module):
         self.layers = nn.ModuleList(
             AggregationLayer(
                 SpatialAggregation(hidden_dim, guidance_dim, num_heads, self.grid, window_size, kernels, recompute),
-                ClassAggregation(hidden_dim, guidance_dim, num_heads, pad_len, kernels), recompute)
-            for _ in range(num_layers))
+                ClassAggregation(hidden_dim, guidance_dim, num_heads, pad_len, kernels),
+                recompute,
+            )
+            for _ in range(num_layers)
+        )
         self.decoder = Decoder(
-            hidden_dim, decoder_dims, tap_dim, decoder_guidance_dims, decoder_guidance_proj_dims, kernels, recompute)
+            hidden_dim, decoder_dims, tap_dim, decoder_guidance_dims, decoder_guidance_proj_dims, kernels, recompute
+        )
 
     def attention_masks(self) -> dict[int, Tensor]:
         """Gives what the original keeps beside the parameters: per layer the mask of its shifted windows.
@@ -118,8 +140,11 @@ class CATSegHead(nn.Module):
             each other, -100 where they do not.
         """
         shifted = {number: layer.spatial.block_2.attn for number, layer in enumerate(self.layers)}
-        return {number: make_windows(*self.grid, own.window, own.shift, torch.device("cpu"), torch.float32).mask[:, 0]
-                for number, own in shifted.items() if own.shift}
+        return {
+            number: make_windows(*self.grid, own.window, own.shift, torch.device("cpu"), torch.float32).mask[:, 0]
+            for number, own in shifted.items()
+            if own.shift
+        }
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -197,8 +222,11 @@ class CATSegHead(nn.Module):
 
     def _announce_cut(self, classes: int) -> None:
         if not torch.compiler.is_exporting() and 0 < self.max_classes < classes:  # the graph is for any number
-            warnings.warn(f"of {classes} words, every view keeps the {self.max_classes} that it is most similar to, as "
-                          "the original does; MODEL.CATSEG.MAX_CLASSES 0 keeps all", stacklevel=3)
+            warnings.warn(
+                f"of {classes} words, every view keeps the {self.max_classes} that it is most similar to, as "
+                "the original does; MODEL.CATSEG.MAX_CLASSES 0 keeps all",
+                stacklevel=3,
+            )
 
     def _fast_logits(self, features: ClipFeatures, text: TextFeatures) -> tuple[Tensor, Tensor | None]:
         device = features.dense.device.type

@@ -31,8 +31,9 @@ def segmentation_loss(logits: Tensor, labels: Sequence[Tensor], ignore_label: in
         ValueError: a label on the host that is outside the range, or an unknown rule.
     """
     if ignored_pixels not in IGNORED_PIXELS:
-        raise ValueError(f"ignored_pixels: got {ignored_pixels!r}, expected one of {IGNORED_PIXELS} "
-                         "(MODEL.CATSEG.IGNORED_PIXELS)")
+        raise ValueError(
+            f"ignored_pixels: got {ignored_pixels!r}, expected one of {IGNORED_PIXELS} (MODEL.CATSEG.IGNORED_PIXELS)"
+        )
     total, pixels = logits.new_zeros(()), 0
     for maps, label in zip(logits, labels, strict=True):
         if not label.is_cuda:  # the model has checked them where they came from; a GPU would have to wait
@@ -90,5 +91,7 @@ def loss_count(labels: Sequence[Tensor], classes: Sequence[int], ignore_label: i
         ignore_label: value of pixels without a class.
         ignored_pixels: as for `segmentation_loss`.
     """
-    return sum(count * (int((label != ignore_label).sum()) if ignored_pixels == "masked" else label.numel())
-               for label, count in zip(labels, classes, strict=True))
+    return sum(
+        count * (int((label != ignore_label).sum()) if ignored_pixels == "masked" else label.numel())
+        for label, count in zip(labels, classes, strict=True)
+    )

@@ -67,9 +67,21 @@ class CATSeg(OpenVocabularyModel):
     similarity_is_clips = keeps_words = True
 
     @configurable
-    def __init__(self, *, clip: Clip, sem_seg_head: nn.Module, taps: Sequence[int], input_size: int,
-                 vocabulary: VocabularyOptions, ignore_label: int, ignored_pixels: str, size_divisibility: int,
-                 sliding_window: SlidingWindow | None, pruning: Pruning, augmentation: AugmentedViews | None = None):
+    def __init__(
+        self,
+        *,
+        clip: Clip,
+        sem_seg_head: nn.Module,
+        taps: Sequence[int],
+        input_size: int,
+        vocabulary: VocabularyOptions,
+        ignore_label: int,
+        ignored_pixels: str,
+        size_divisibility: int,
+        sliding_window: SlidingWindow | None,
+        pruning: Pruning,
+        augmentation: AugmentedViews | None = None,
+    ):
         super().__init__(vocabulary, ignore_label, augmentation)
         check_taps(taps, clip.spec)
         self.clip = clip
@@ -80,8 +92,10 @@ class CATSeg(OpenVocabularyModel):
         self.size_divisibility = size_divisibility
         self.sliding_window = sliding_window
         if pruning.per_pixel and sliding_window is None:
-            raise ValueError(f"PER_PIXEL: got {pruning.per_pixel} without TEST.SLIDING_WINDOW, expected 0: there are "
-                             "no windows (MODEL.CATSEG.PRUNING)")
+            raise ValueError(
+                f"PER_PIXEL: got {pruning.per_pixel} without TEST.SLIDING_WINDOW, expected 0: there are "
+                "no windows (MODEL.CATSEG.PRUNING)"
+            )
         self.pruning = pruning
         if augmentation is not None:
             _check_sizes(augmentation, sliding_window)
@@ -107,10 +121,14 @@ class CATSeg(OpenVocabularyModel):
         clip.visual.recompute = cfg.MODEL.CHECKPOINT_ACTIVATIONS
         side, rest = divmod(cfg.MODEL.CLIP.INPUT_SIZE, clip.spec.patch_size)
         if rest or not side:
-            raise ValueError(f"MODEL.CLIP.INPUT_SIZE: got {cfg.MODEL.CLIP.INPUT_SIZE}, expected a multiple of "
-                             f"{clip.spec.patch_size} (patch size of {clip.spec.name})")
-        shape = {"dense": ShapeSpec(channels=clip.spec.embed_dim, height=side, width=side),
-                 "tap": ShapeSpec(channels=clip.spec.width)}
+            raise ValueError(
+                f"MODEL.CLIP.INPUT_SIZE: got {cfg.MODEL.CLIP.INPUT_SIZE}, expected a multiple of "
+                f"{clip.spec.patch_size} (patch size of {clip.spec.name})"
+            )
+        shape = {
+            "dense": ShapeSpec(channels=clip.spec.embed_dim, height=side, width=side),
+            "tap": ShapeSpec(channels=clip.spec.width),
+        }
         window = cfg.TEST.SLIDING_WINDOW
         return {
             "clip": clip,
@@ -148,8 +166,13 @@ class CATSeg(OpenVocabularyModel):
         self._fast_visual.clear()
         return super().train(mode)
 
-    def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
-               vocabularies: Sequence[Vocabulary], kept: Sequence[KeptWords] = ()) -> dict[str, Tensor]:
+    def losses(
+        self,
+        images: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        vocabularies: Sequence[Vocabulary],
+        kept: Sequence[KeptWords] = (),
+    ) -> dict[str, Tensor]:
         """Computes the training loss; see `Method.losses` for the arguments.
 
         Returns:
@@ -188,8 +211,13 @@ class CATSeg(OpenVocabularyModel):
         """Counts pairs of a pixel and a class; see `Method.loss_count`."""
         return loss_count(labels, list(map(len, vocabularies)), self.ignore_label, self.ignored_pixels)
 
-    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
-                short_side: int | None = None) -> list[Tensor]:
+    def predict(
+        self,
+        images: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        vocabularies: Sequence[Vocabulary],
+        short_side: int | None = None,
+    ) -> list[Tensor]:
         """Computes probabilities; see `Method.predict` for the arguments.
 
         The views of all images go through CLIP together, and those that are asked for the same words through the head.
@@ -200,7 +228,7 @@ class CATSeg(OpenVocabularyModel):
         features, count = self._encoded_together(images, short_side)
         if self.pruning:
             texts = map(self.text_features, vocabularies)
-            return [self._pruned_maps(*pair, short_side) for pair in zip(_of_each(features, count), texts, strict=True)]
+            return [self._pruned_maps(*pair, short_side) for pair in zip(features.of_each(count), texts, strict=True)]
         results = {}
         for vocabulary in dict.fromkeys(vocabularies):
             members = [index for index, own in enumerate(vocabularies) if own == vocabulary]
@@ -216,10 +244,12 @@ class CATSeg(OpenVocabularyModel):
 
     def see_together(self, images: Sequence[Tensor]) -> list[ClipFeatures]:
         """Runs CLIP's image tower once; see `Method.see_together`."""
-        return _of_each(*self._encoded_together(images))
+        features, count = self._encoded_together(images)
+        return features.of_each(count)
 
-    def seen_maps(self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures,
-                  short_side: int | None = None) -> Tensor:
+    def seen_maps(
+        self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures, short_side: int | None = None
+    ) -> Tensor:
         """Computes probabilities; see `Method.seen_maps`, and `predict` for their size."""
         if self.pruning:
             return self._pruned_maps(seen, text, short_side)
@@ -239,8 +269,16 @@ class CATSeg(OpenVocabularyModel):
             index = classes.expand(len(logits), -1)
         else:
             logits, index = self.sem_seg_head.logits_of_kept(seen, text)
-        return label_map(logits, window.kernel, window.size, window.stride, size, index, len(text.embeddings),
-                         self.sem_seg_head.kernels)
+        return label_map(
+            logits,
+            window.kernel,
+            window.size,
+            window.stride,
+            size,
+            index,
+            len(text.embeddings),
+            self.sem_seg_head.kernels,
+        )
 
     def similarity(self, seen: ClipFeatures, size: tuple[int, int], text: TextFeatures) -> Tensor:
         """Gives the cost volume before it is aggregated, mean over the templates, merged as logits are."""
@@ -348,15 +386,12 @@ class CATSeg(OpenVocabularyModel):
         return self.clip.visual.normalize(image.to(self.device))
 
 
-def _of_each(features: ClipFeatures, count: int) -> list[ClipFeatures]:
-    """Takes the features of images that have `count` views each apart."""
-    return [features.select(slice(first, first + count)) for first in range(0, len(features.dense), count)]
-
-
 def _check_sizes(augmentation: AugmentedViews, window: SlidingWindow | None) -> None:
     if window is None and len(augmentation.sizes) > 1:
-        raise ValueError(f"TEST.AUG.MIN_SIZES: got {augmentation.sizes}, expected one size: without "
-                         "TEST.SLIDING_WINDOW every view is resized to MODEL.CLIP.INPUT_SIZE")
+        raise ValueError(
+            f"TEST.AUG.MIN_SIZES: got {augmentation.sizes}, expected one size: without "
+            "TEST.SLIDING_WINDOW every view is resized to MODEL.CLIP.INPUT_SIZE"
+        )
     for size in augmentation.sizes if window else ():
         try:
             window_origins(size, window.kernel, window.stride)

@@ -45,8 +45,16 @@ class WindowAttention(nn.Module):
         """
         q, k, v = (part.flatten(0, 1) for part in (self.q.project_tokens(x), self.k.project_tokens(x), self.v(x)))
         mixed = window_attention(
-            q, k, v, self.heads, self.window, self.shift, self.q.project_guidance(guidance),
-            self.k.project_guidance(guidance), self.kernels)
+            q,
+            k,
+            v,
+            self.heads,
+            self.window,
+            self.shift,
+            self.q.project_guidance(guidance),
+            self.k.project_guidance(guidance),
+            self.kernels,
+        )
         return self.proj(mixed).unflatten(0, x.shape[:2])
 
 
@@ -63,12 +71,21 @@ class SwinBlock(nn.Module):
         kernels: see `WindowAttention`.
     """
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: tuple[int, int], window: int, shift: int,
-                 kernels: str = "auto"):
+    def __init__(
+        self,
+        dim: int,
+        guidance_dim: int,
+        heads: int,
+        grid: tuple[int, int],
+        window: int,
+        shift: int,
+        kernels: str = "auto",
+    ):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(
-            dim, guidance_dim, heads, min(window, *grid), 0 if min(grid) <= window else shift, kernels)
+            dim, guidance_dim, heads, min(window, *grid), 0 if min(grid) <= window else shift, kernels
+        )
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
@@ -99,8 +116,16 @@ class SpatialAggregation(nn.Module):
         recompute: see `openvocab.recompute`.
     """
 
-    def __init__(self, dim: int, guidance_dim: int, heads: int, grid: tuple[int, int], window: int,
-                 kernels: str = "auto", recompute: bool = False):
+    def __init__(
+        self,
+        dim: int,
+        guidance_dim: int,
+        heads: int,
+        grid: tuple[int, int],
+        window: int,
+        kernels: str = "auto",
+        recompute: bool = False,
+    ):
         super().__init__()
         self.recompute = recompute
         self.block_1 = SwinBlock(dim, guidance_dim, heads, grid, window, shift=0, kernels=kernels)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Pictures or a video and words in, a mask per word out: `openvocab segment`, with pictures to begin with.
 
-    python demo/demo.py --input img.jpg --vocabulary "cat, sofa|couch"
-    python demo/demo.py --video-input clip.mov --output masks.mp4 --vocabulary "cat, sofa|couch"
+python demo/demo.py --input img.jpg --vocabulary "cat, sofa|couch"
+python demo/demo.py --video-input clip.mov --output masks.mp4 --vocabulary "cat, sofa|couch"
 """
 
 import sys

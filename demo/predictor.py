@@ -1,8 +1,8 @@
 """Detectron2's demo classes for open vocabularies: BGR pictures and videos in, predictions and drawings out.
 
-    demo = VisualizationDemo(cfg)                       # MODEL.WEIGHTS, and MODEL.VOCABULARY.TEST "cat,sofa|couch"
-    predictions, drawing = demo.run_on_image(cv2.imread("img.jpg"))
-    for frame in demo.run_on_video(cv2.VideoCapture("clip.mp4")): ...
+demo = VisualizationDemo(cfg)                       # MODEL.WEIGHTS, and MODEL.VOCABULARY.TEST "cat,sofa|couch"
+predictions, drawing = demo.run_on_image(cv2.imread("img.jpg"))
+for frame in demo.run_on_video(cv2.VideoCapture("clip.mp4")): ...
 """
 
 from collections.abc import Iterator
@@ -131,8 +131,13 @@ class Predictor:
         """
         rgb = np.ascontiguousarray(image[..., ::-1])
         pixels = self._resize.get_transform(rgb).apply_image(rgb)
-        request = {"image": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), "output": output,
-                   "height": image.shape[0], "width": image.shape[1], "vocabulary": self.vocabulary}
+        request = {
+            "image": torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))),
+            "output": output,
+            "height": image.shape[0],
+            "width": image.shape[1],
+            "vocabulary": self.vocabulary,
+        }
         with torch.inference_mode():
             return self.model([request])[0]
 
@@ -162,6 +167,8 @@ def words_of(cfg: CfgNode) -> Vocabulary:
         names = None if metadata.get("episode_words") else metadata.get("stuff_classes")
         vocabulary = Vocabulary.from_words(names) if names else None
     if vocabulary is None:
-        raise ValueError("words: got none, expected MODEL.VOCABULARY.TEST ('cat,sofa|couch', a name or a file) or a "
-                         f"dataset with words as the first of DATASETS.TEST (got {name or 'nothing'!r})")
+        raise ValueError(
+            "words: got none, expected MODEL.VOCABULARY.TEST ('cat,sofa|couch', a name or a file) or a "
+            f"dataset with words as the first of DATASETS.TEST (got {name or 'nothing'!r})"
+        )
     return vocabulary.with_synonyms(words.SYNONYMS)

@@ -1,6 +1,6 @@
 """The methods as stock Detectron2 has its models: a config, `DefaultPredictor`, `Visualizer`.
 
-    python examples/detectron2_predictor.py [PICTURE [OUTPUT]]
+python examples/detectron2_predictor.py [PICTURE [OUTPUT]]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A picture is looked at once; each further question costs what its words need.
 
-    python examples/look_once.py [PICTURE [MODEL]]
+python examples/look_once.py [PICTURE [MODEL]]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Segments a folder of pictures with one question; run it as it stands, or with a folder of your own.
 
-    python examples/many.py [FOLDER]
+python examples/many.py [FOLDER]
 """
 
 import sys

@@ -1,7 +1,7 @@
 """What `openvocab segment` wrote, read with numpy and Pillow alone: cuts a word out of its picture.
 
-    openvocab segment --input demo/images/garden.png --vocabulary "dog, tree, grass, sky" --model emojiscapes_catseg
-    python examples/numpy_and_pillow.py demo/images/garden.png output/masks/garden dog
+openvocab segment --input demo/images/garden.png --vocabulary "dog, tree, grass, sky" --model emojiscapes_catseg
+python examples/numpy_and_pillow.py demo/images/garden.png output/masks/garden dog
 """
 
 import json

@@ -1,8 +1,8 @@
 """An exported model on a machine without torch: onnxruntime, numpy and Pillow.
 
-    openvocab export emojiscapes_catseg --to onnx --output exported
-    openvocab words "dog, house, tree, grass, sky" --model emojiscapes_catseg --output words.safetensors
-    python examples/onnx_runtime.py exported/emojiscapes_catseg.onnx words.safetensors demo/images/garden.png
+openvocab export emojiscapes_catseg --to onnx --output exported
+openvocab words "dog, house, tree, grass, sky" --model emojiscapes_catseg --output words.safetensors
+python examples/onnx_runtime.py exported/emojiscapes_catseg.onnx words.safetensors demo/images/garden.png
 """
 
 import json
@@ -31,8 +31,10 @@ def main(model: str, words: str, picture: str) -> None:
     about = json.loads(session.get_modelmeta().custom_metadata_map["openvocab"])
     header, embeddings = read_words(words)
     if header["text_tower"] != about["text_tower"]:
-        sys.exit(f"error: {words} holds embeddings of another CLIP ({header['clip']}) than {model} ({about['clip']}): "
-                 f"openvocab words ... --model {about['model']}")
+        sys.exit(
+            f"error: {words} holds embeddings of another CLIP ({header['clip']}) than {model} ({about['clip']}): "
+            f"openvocab words ... --model {about['model']}"
+        )
     image = np.asarray(ImageOps.exif_transpose(Image.open(picture)).convert("RGB"))
     labels, scores = session.run(None, {"image": image, "embeddings": embeddings})
     for number, synonyms in enumerate(header["entries"]):

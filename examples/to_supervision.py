@@ -1,6 +1,6 @@
 """Draws an answer with the library supervision (pip install supervision), whose trackers and annotators take it.
 
-    python examples/to_supervision.py [PICTURE] [ANNOTATED]
+python examples/to_supervision.py [PICTURE] [ANNOTATED]
 """
 
 import sys

@@ -17,18 +17,22 @@ RULES = (
     ("pretrained.layer1.{0|1}.{*}", "backbone.stem.{0|1}.{*}"),
     ("pretrained.layer1.4.{*}", "backbone.stages.0.{*}"),
     *((f"pretrained.layer{stage}.{{*}}", f"backbone.stages.{stage - 1}.{{*}}") for stage in (2, 3, 4)),
-    *((theirs.replace("LEVEL", str(level)), ours.replace("INDEX", str(level - 1)))
-      for level in (1, 2, 3, 4)
-      for theirs, ours in (
-          (MAP + "LEVEL.0.project.0.{*}", "backbone.reassemble.INDEX.readout.project.{*}"),
-          (MAP + "LEVEL.3.{*}", "backbone.reassemble.INDEX.reduce.{*}"),
-          (MAP + "LEVEL.4.{*}", "backbone.reassemble.INDEX.resample.{*}"),
-          ("scratch.layerLEVEL_rn.{*}", DECODER + "reduce.INDEX.{*}"),
-          ("scratch.refinenetLEVEL.out_conv.{*}", DECODER + "fusion.INDEX.project.{*}"),
-          ("scratch.refinenetLEVEL.resConfUnit2.{*}", DECODER + "fusion.INDEX.refine.{*}"),
-      )),
-    *((f"scratch.refinenet{level}.resConfUnit1.{{*}}", DECODER + f"fusion.{level - 1}.lateral.{{*}}")
-      for level in (1, 2, 3)),
+    *(
+        (theirs.replace("LEVEL", str(level)), ours.replace("INDEX", str(level - 1)))
+        for level in (1, 2, 3, 4)
+        for theirs, ours in (
+            (MAP + "LEVEL.0.project.0.{*}", "backbone.reassemble.INDEX.readout.project.{*}"),
+            (MAP + "LEVEL.3.{*}", "backbone.reassemble.INDEX.reduce.{*}"),
+            (MAP + "LEVEL.4.{*}", "backbone.reassemble.INDEX.resample.{*}"),
+            ("scratch.layerLEVEL_rn.{*}", DECODER + "reduce.INDEX.{*}"),
+            ("scratch.refinenetLEVEL.out_conv.{*}", DECODER + "fusion.INDEX.project.{*}"),
+            ("scratch.refinenetLEVEL.resConfUnit2.{*}", DECODER + "fusion.INDEX.refine.{*}"),
+        )
+    ),
+    *(
+        (f"scratch.refinenet{level}.resConfUnit1.{{*}}", DECODER + f"fusion.{level - 1}.lateral.{{*}}")
+        for level in (1, 2, 3)
+    ),
     ("scratch.head1.{*}", DECODER + "head.{*}"),
     ("scratch.head_block.depthwise.depthwise.{*}", "sem_seg_head.regularization.filter.{*}"),
 )
@@ -92,8 +96,7 @@ def is_superfluous(name: str) -> bool:
     return any(matching(template, name) is not None for template in IGNORED)
 
 
-def with_rest(released: Mapping[str, Tensor],
-              rest: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], list[str]]:
+def with_rest(released: Mapping[str, Tensor], rest: Mapping[str, Tensor] | None) -> tuple[dict[str, Tensor], list[str]]:
     """Completes a state under the original's names with what takes no part in the function.
 
     Args:
@@ -108,13 +111,18 @@ def with_rest(released: Mapping[str, Tensor],
     """
     if rest is None:
         return dict(released), [
-            "CLIP's image tower", "the first unit of scratch.refinenet4", "the classifier of the vision transformer"]
+            "CLIP's image tower",
+            "the first unit of scratch.refinenet4",
+            "the classifier of the vision transformer",
+        ]
     plain = {name.removeprefix(PREFIX): value for name, value in rest.items()}
     wrong = [name for name, value in released.items() if name not in plain or plain[name].shape != value.shape]
     more = {name: value for name, value in plain.items() if name not in released}
     if wrong or not more:
-        raise ValueError(f"rest: got a file without {wrong[0] if wrong else 'anything more'} of that shape, expected a "
-                         "released one of the same model")
+        raise ValueError(
+            f"rest: got a file without {wrong[0] if wrong else 'anything more'} of that shape, expected a "
+            "released one of the same model"
+        )
     return {**released, **more}, []
 
 
@@ -132,6 +140,10 @@ def guess_config(state: Mapping[str, Tensor]) -> str | None:
     patches, head = state.get("backbone.vit.patch_embed.proj.weight"), state.get("sem_seg_head.decoder.head.weight")
     if patches is None or head is None:
         return None
-    known = {(1024, 16, 512): "lseg_l16", (768, 32, 512): "lseg_b32", (1024, 16, 768): "lseg_l16_rn50x16",
-             (192, 8, 128): "emojiscapes/lseg"}
+    known = {
+        (1024, 16, 512): "lseg_l16",
+        (768, 32, 512): "lseg_b32",
+        (1024, 16, 768): "lseg_l16_rn50x16",
+        (192, 8, 128): "emojiscapes/lseg",
+    }
     return known.get((patches.shape[0], patches.shape[-1], head.shape[0]))

@@ -92,7 +92,8 @@ class FastStages:
     def fused(self, stages: Stages, images: Tensor) -> Tensor:
         """Encodes and fuses: (B, 3, h, w) to (B, F, h / 2, w / 2), channels last."""
         return stages.decoder.fuse(
-            [maps.contiguous(memory_format=torch.channels_last) for maps in stages.encoder(images)])
+            [maps.contiguous(memory_format=torch.channels_last) for maps in stages.encoder(images)]
+        )
 
     def stages(self, encoder: nn.Module, decoder: DPTDecoder, device: str) -> Stages:
         """Gives the copies for the present weights and precision.
@@ -105,6 +106,7 @@ class FastStages:
         Returns:
             The copies.
         """
+
         def make(dtype: torch.dtype) -> Stages:
             return Stages(_fast_encoder(encoder, dtype), _folded(decoder, dtype), FastCorrelation(decoder.head, dtype))
 
@@ -175,11 +177,15 @@ def _fast_encoder(encoder: nn.Module, dtype: torch.dtype) -> nn.Module:
     for part in encoder.modules():
         if isinstance(part, Readout):
             instead[part] = FastReadout(part, dtype)
-        elif type(part) is Attention and part.gate is None and all(
-                isinstance(norm, nn.Identity) for norm in (part.q_norm, part.k_norm, part.norm)):
+        elif (
+            type(part) is Attention
+            and part.gate is None
+            and all(isinstance(norm, nn.Identity) for norm in (part.q_norm, part.k_norm, part.norm))
+        ):
             bias = None if part.qkv.bias is None else part.qkv.bias.to(dtype)
             instead[part] = FastViTAttention(
-                part.qkv.weight.to(dtype), bias, fast_linear(part.proj, dtype), part.num_heads)
+                part.qkv.weight.to(dtype), bias, fast_linear(part.proj, dtype), part.num_heads
+            )
         elif type(part) is Mlp and type(part.act) is nn.GELU:
             instead[part.fc1], instead[part.act] = fast_linear(part.fc1, dtype, part.act), nn.Identity()
     fast = fast_copy(encoder, dtype, instead)
@@ -194,8 +200,20 @@ def _folded(decoder: DPTDecoder, dtype: torch.dtype) -> DPTDecoder:
         if isinstance(module, ResidualConvUnit):
             for conv, norm in ((module.conv1, module.bn1), (module.conv2, module.bn2)):
                 folded = copy.copy(conv)
-                folded._parameters = dict(zip(("weight", "bias"), fuse_conv_bn_weights(
-                    conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)))
+                folded._parameters = dict(
+                    zip(
+                        ("weight", "bias"),
+                        fuse_conv_bn_weights(
+                            conv.weight,
+                            conv.bias,
+                            norm.running_mean,
+                            norm.running_var,
+                            norm.eps,
+                            norm.weight,
+                            norm.bias,
+                        ),
+                    )
+                )
                 instead[conv] = fast_copy(folded, dtype, memory_format=torch.channels_last)
                 instead[norm] = nn.Identity()
     return fast_copy(decoder, dtype, instead, torch.channels_last)

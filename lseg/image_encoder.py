@@ -86,19 +86,28 @@ class ViTEncoder(nn.Module):
         ValueError: not four taps, or blocks that the transformer does not have.
     """
 
-    def __init__(self, vit: VisionTransformer, taps: Sequence[int], dims: Sequence[int], mean: Sequence[float],
-                 std: Sequence[float]):
+    def __init__(
+        self,
+        vit: VisionTransformer,
+        taps: Sequence[int],
+        dims: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+    ):
         super().__init__()
         if len(taps) != MAPS or len(dims) != MAPS or not all(0 <= tap < len(vit.blocks) for tap in taps):
-            raise ValueError(f"taps, dims: got {list(taps)} and {list(dims)}, expected four of each, taps in "
-                             f"0..{len(vit.blocks) - 1} (MODEL.LSEG.TAPS, TAP_DIMS)")
+            raise ValueError(
+                f"taps, dims: got {list(taps)} and {list(dims)}, expected four of each, taps in "
+                f"0..{len(vit.blocks) - 1} (MODEL.LSEG.TAPS, TAP_DIMS)"
+            )
         vit.norm, vit.fc_norm, vit.head_drop, vit.head = (nn.Identity() for _ in range(4))
         self.vit = vit
         self.taps = tuple(taps)
         self.patch_size = vit.patch_embed.patch_size[0]
         self.reassemble = nn.ModuleList(
             Reassemble(vit.embed_dim, channels, self.patch_size / (FINEST * 2**level))
-            for level, channels in enumerate(dims))
+            for level, channels in enumerate(dims)
+        )
         _register_normalization(self, mean, std)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -117,7 +126,7 @@ class ViTEncoder(nn.Module):
         x = torch.cat([self.vit.cls_token.expand(len(x), -1, -1), x], dim=1)
         x = self.vit.norm_pre(x + self.position_table(grid))
         tapped = {}
-        for index, block in enumerate(self.vit.blocks[:max(self.taps) + 1]):
+        for index, block in enumerate(self.vit.blocks[: max(self.taps) + 1]):
             x = run_block(block, x, recompute=self.vit.grad_checkpointing)
             if index in self.taps:
                 tapped[index] = x
@@ -144,7 +153,8 @@ class ResNetEncoder(nn.Module):
     def __init__(self, pretrained: bool):
         super().__init__()
         net = torchvision.models.resnet101(
-            weights=torchvision.models.ResNet101_Weights.IMAGENET1K_V1 if pretrained else None)
+            weights=torchvision.models.ResNet101_Weights.IMAGENET1K_V1 if pretrained else None
+        )
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         self.stages = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
         _register_normalization(self, IMAGENET_MEAN, IMAGENET_STD)
@@ -175,8 +185,9 @@ def build_image_encoder(name: str, pretrained: str, taps: Sequence[int], dims: S
         ValueError: an unknown name, weights that are missing or do not fit it, or taps or dims that do not fit.
     """
     if pretrained not in ("", "imagenet") and name not in own_configs():
-        raise ValueError(f"pretrained: got {pretrained!r} for {name}, expected '' or 'imagenet' "
-                         "(MODEL.LSEG.BACKBONE_PRETRAINED)")
+        raise ValueError(
+            f"pretrained: got {pretrained!r} for {name}, expected '' or 'imagenet' (MODEL.LSEG.BACKBONE_PRETRAINED)"
+        )
     if name == "resnet101":
         if tuple(dims) != RESNET_DIMS:
             raise ValueError(f"dims: got {list(dims)}, expected {list(RESNET_DIMS)} for {name} (MODEL.LSEG.TAP_DIMS)")
@@ -184,27 +195,39 @@ def build_image_encoder(name: str, pretrained: str, taps: Sequence[int], dims: S
     if name in own_configs():
         return _clip_encoder(name, pretrained, taps, dims)
     if name not in timm.list_models(module="vision_transformer"):
-        raise ValueError(f"backbone: got {name!r}, expected a vision transformer of timm, 'resnet101' or one of "
-                         f"{sorted(own_configs())} (MODEL.LSEG.BACKBONE)")
+        raise ValueError(
+            f"backbone: got {name!r}, expected a vision transformer of timm, 'resnet101' or one of "
+            f"{sorted(own_configs())} (MODEL.LSEG.BACKBONE)"
+        )
     return ViTEncoder(timm.create_model(name, pretrained=pretrained == "imagenet"), taps, dims, HALF, HALF)
 
 
 def _clip_encoder(name: str, pretrained: str, taps: Sequence[int], dims: Sequence[int]) -> ViTEncoder:
     if pretrained == "imagenet":
-        raise ValueError(f"pretrained: got {pretrained!r} for {name}, expected '' or a file "
-                         "(MODEL.LSEG.BACKBONE_PRETRAINED)")
+        raise ValueError(
+            f"pretrained: got {pretrained!r} for {name}, expected '' or a file (MODEL.LSEG.BACKBONE_PRETRAINED)"
+        )
     spec = clip_spec(name)
     vit = VisionTransformer(
-        img_size=spec.image_size, patch_size=spec.patch_size, embed_dim=spec.width, depth=spec.layers,
-        num_heads=spec.heads, mlp_ratio=spec.mlp_width / spec.width, pre_norm=True, num_classes=0)
+        img_size=spec.image_size,
+        patch_size=spec.patch_size,
+        embed_dim=spec.width,
+        depth=spec.layers,
+        num_heads=spec.heads,
+        mlp_ratio=spec.mlp_width / spec.width,
+        pre_norm=True,
+        num_classes=0,
+    )
     encoder = ViTEncoder(vit, taps, dims, [m / 255 for m in spec.mean], [s / 255 for s in spec.std])
     if pretrained:
         state = checkpoint_filter_fn(_fused(pretrained_state(name, pretrained, spec.text.vocab_size)), vit)
         wanted = vit.state_dict()
         unused = {key for key in state if key.startswith(("norm.", "head."))}
         if state.keys() - unused != wanted.keys():
-            raise ValueError(f"pretrained: {Path(pretrained)} does not fit {name}: "
-                             f"{sorted(wanted.keys() ^ (state.keys() - unused))[:4]}")
+            raise ValueError(
+                f"pretrained: {Path(pretrained)} does not fit {name}: "
+                f"{sorted(wanted.keys() ^ (state.keys() - unused))[:4]}"
+            )
         vit.load_state_dict({key: value for key, value in state.items() if key not in unused})
     return encoder
 

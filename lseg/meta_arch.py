@@ -71,17 +71,29 @@ class LSeg(OpenVocabularyModel):
     """
 
     @configurable
-    def __init__(self, *, backbone: nn.Module, sem_seg_head: nn.Module, text: TextEncoder,
-                 vocabulary: VocabularyOptions, ignore_label: int, input_size: int, multi_scale: MultiScale | None,
-                 fast: bool, augmentation: AugmentedViews | None = None):
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        sem_seg_head: nn.Module,
+        text: TextEncoder,
+        vocabulary: VocabularyOptions,
+        ignore_label: int,
+        input_size: int,
+        multi_scale: MultiScale | None,
+        fast: bool,
+        augmentation: AugmentedViews | None = None,
+    ):
         super().__init__(vocabulary, ignore_label, augmentation)
         if input_size % STRIDE:
             raise ValueError(f"input_size: got {input_size}, expected a multiple of {STRIDE} (MODEL.LSEG.INPUT_SIZE)")
         if augmentation is not None and multi_scale is not None:
             raise ValueError("TEST.AUG and TEST.MULTI_SCALE: expected one of them, got both")
         if augmentation is not None and input_size and len(augmentation.sizes) > 1:
-            raise ValueError(f"TEST.AUG.MIN_SIZES: got {augmentation.sizes}, expected one size: every image is resized "
-                             f"to {input_size} (MODEL.LSEG.INPUT_SIZE)")
+            raise ValueError(
+                f"TEST.AUG.MIN_SIZES: got {augmentation.sizes}, expected one size: every image is resized "
+                f"to {input_size} (MODEL.LSEG.INPUT_SIZE)"
+            )
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.text = text.requires_grad_(False).eval()
@@ -105,19 +117,22 @@ class LSeg(OpenVocabularyModel):
         """
         check_model_keys(cfg, get_cfg())
         if cfg.MODEL.CLIP.RANK:
-            raise ValueError(f"MODEL.CLIP.RANK: got {cfg.MODEL.CLIP.RANK}, expected 0: LSeg trains all of its image "
-                             "encoder")
+            raise ValueError(
+                f"MODEL.CLIP.RANK: got {cfg.MODEL.CLIP.RANK}, expected 0: LSeg trains all of its image encoder"
+            )
         # A checkpoint is loaded strictly and holds all of the model, so there is nothing to fetch beforehand.
         fetch = not cfg.MODEL.WEIGHTS
         own, scale = cfg.MODEL.LSEG, cfg.TEST.MULTI_SCALE
-        backbone = build_image_encoder(
-            own.BACKBONE, own.BACKBONE_PRETRAINED if fetch else "", own.TAPS, own.TAP_DIMS)
+        backbone = build_image_encoder(own.BACKBONE, own.BACKBONE_PRETRAINED if fetch else "", own.TAPS, own.TAP_DIMS)
         if cfg.MODEL.CHECKPOINT_ACTIVATIONS:
             _recompute(backbone)
         text = build_text_encoder(cfg.MODEL.CLIP.NAME, cfg.MODEL.CLIP.PRETRAINED if fetch else "")
         shape = {f"map{level}": ShapeSpec(channels=channels) for level, channels in enumerate(own.TAP_DIMS)}
-        multi_scale = MultiScale(
-            tuple(scale.SCALES), scale.BASE_SIZE, scale.CROP, scale.STRIDE, scale.FLIP) if scale.ENABLED else None
+        multi_scale = (
+            MultiScale(tuple(scale.SCALES), scale.BASE_SIZE, scale.CROP, scale.STRIDE, scale.FLIP)
+            if scale.ENABLED
+            else None
+        )
         return {
             "backbone": backbone,
             "sem_seg_head": build_sem_seg_head(cfg, shape | {"text": ShapeSpec(channels=text.spec.embed_dim)}),
@@ -219,8 +234,9 @@ class LSeg(OpenVocabularyModel):
         """
         return self.sem_seg_head.regularization(self.correlation(seen, text))
 
-    def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
-               vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
+    def losses(
+        self, images: Sequence[Tensor], labels: Sequence[Tensor], vocabularies: Sequence[Vocabulary]
+    ) -> dict[str, Tensor]:
         """Computes the training loss; see `Method.losses` for the arguments.
 
         The images of a batch may have words of their own (zero-shot benchmarks), but not sizes of their own.
@@ -235,8 +251,10 @@ class LSeg(OpenVocabularyModel):
         if len(sizes) != 1 and not self.input_size:
             raise ValueError(f"image: got sizes {sorted(sizes)} in one training batch, expected one (INPUT.CROP)")
         pixels = self.pixel_embeddings(torch.cat([self._resized(image[None]) for image in images]))
-        logits = [resize(self.sem_seg_head(each, self.text_features(words))[None], tuple(label.shape))[0]
-                  for each, words, label in zip(pixels, vocabularies, labels)]
+        logits = [
+            resize(self.sem_seg_head(each, self.text_features(words))[None], tuple(label.shape))[0]
+            for each, words, label in zip(pixels, vocabularies, labels)
+        ]
         return {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label)}
 
     def constant_loss(self, shares: Tensor, ignored: float, named: Tensor) -> float:
@@ -247,8 +265,9 @@ class LSeg(OpenVocabularyModel):
         """Counts labelled pixels; see `Method.loss_count`."""
         return loss_count(labels, self.ignore_label)
 
-    def seen_maps(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures,
-                  short_side: int | None = None) -> Tensor:
+    def seen_maps(
+        self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures, short_side: int | None = None
+    ) -> Tensor:
         """Computes probabilities; see `Method.seen_maps`.
 
         Returns:
@@ -257,8 +276,9 @@ class LSeg(OpenVocabularyModel):
         if self.multi_scale is None:
             scores = upsample(self.word_maps(seen, text))
         else:
-            scores = multi_scale_scores(lambda crop: upsample(self.word_maps(self._see([crop])[0], text)),
-                                        seen.features, self.multi_scale)
+            scores = multi_scale_scores(
+                lambda crop: upsample(self.word_maps(self._see([crop])[0], text)), seen.features, self.multi_scale
+            )
         return resize(scores[None].float(), size)[0].softmax(dim=0)
 
     def seen_labels(self, seen: SeenPixels, size: tuple[int, int], text: TextFeatures) -> tuple[Tensor, Tensor]:
@@ -280,8 +300,10 @@ class LSeg(OpenVocabularyModel):
         """Makes sure that one look at an image is all that evaluation takes; see `OpenVocabularyModel`."""
         super().check_seen_once()
         if self.multi_scale is not None:
-            raise ValueError("look: got TEST.MULTI_SCALE, which sees a picture at several sizes, expected "
-                             "TEST.MULTI_SCALE.ENABLED False (or ask with the picture itself)")
+            raise ValueError(
+                "look: got TEST.MULTI_SCALE, which sees a picture at several sizes, expected "
+                "TEST.MULTI_SCALE.ENABLED False (or ask with the picture itself)"
+            )
 
     def adapt_state(self, state: dict[str, Tensor], keep_unknown: bool = False) -> dict[str, Tensor]:
         """Renames the parameters of a released checkpoint; our own pass unchanged. See `lseg.checkpoint`."""
@@ -315,6 +337,8 @@ class LSeg(OpenVocabularyModel):
 
 def _recompute(backbone: nn.Module) -> None:
     if not isinstance(backbone, ViTEncoder):
-        raise ValueError(f"MODEL.CHECKPOINT_ACTIVATIONS: got True with {type(backbone).__name__}, expected False, or a "
-                         "vision transformer as MODEL.LSEG.BACKBONE: batch normalisation would count every batch twice")
+        raise ValueError(
+            f"MODEL.CHECKPOINT_ACTIVATIONS: got True with {type(backbone).__name__}, expected False, or a "
+            "vision transformer as MODEL.LSEG.BACKBONE: batch normalisation would count every batch twice"
+        )
     backbone.vit.set_grad_checkpointing()

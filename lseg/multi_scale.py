@@ -34,8 +34,10 @@ class MultiScale:
 
     def __post_init__(self):
         if not self.scales or min(self.scales) <= 0 or self.base_size < 1 or not 0 < self.stride <= self.crop:
-            raise ValueError(f"multi_scale: got {self}, expected positive scales and sizes and a stride of at most the "
-                             "crop (TEST.MULTI_SCALE)")
+            raise ValueError(
+                f"multi_scale: got {self}, expected positive scales and sizes and a stride of at most the "
+                "crop (TEST.MULTI_SCALE)"
+            )
 
 
 def multi_scale_scores(score: Callable[[Tensor], Tensor], image: Tensor, sizes: MultiScale) -> Tensor:
@@ -88,7 +90,7 @@ def _cover(score: Callable[[Tensor], Tensor], image: Tensor, sizes: MultiScale) 
     height, width = image.shape[-2:]
     total, count = None, image.new_zeros(height, width)
     for top, left in _origins(height, width, sizes):
-        piece = image[:, top:top + sizes.crop, left:left + sizes.crop]
+        piece = image[:, top : top + sizes.crop, left : left + sizes.crop]
         rows, columns = piece.shape[-2:]
         padded = F.pad(piece, (0, sizes.crop - columns, 0, sizes.crop - rows))
         scores = score(padded)
@@ -96,8 +98,8 @@ def _cover(score: Callable[[Tensor], Tensor], image: Tensor, sizes: MultiScale) 
             scores = scores + score(padded.flip(-1)).flip(-1)
         if total is None:
             total = scores.new_zeros(len(scores), height, width)
-        total[:, top:top + rows, left:left + columns] += scores[:, :rows, :columns]
-        count[top:top + rows, left:left + columns] += 1
+        total[:, top : top + rows, left : left + columns] += scores[:, :rows, :columns]
+        count[top : top + rows, left : left + columns] += 1
     return total / count
 
 

@@ -29,8 +29,10 @@ class SpatialRegularization(nn.Module):
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation: got {activation!r}, expected one of {ACTIVATIONS} (MODEL.LSEG.ACTIVATION)")
         if (kind == "none") != (depth == 0) or depth < 0:
-            raise ValueError(f"depth: got {depth} for {kind!r}, expected 0 for 'none' and at least 1 otherwise "
-                             "(MODEL.LSEG.BLOCK_DEPTH)")
+            raise ValueError(
+                f"depth: got {depth} for {kind!r}, expected 0 for 'none' and at least 1 otherwise "
+                "(MODEL.LSEG.BLOCK_DEPTH)"
+            )
         self.kind, self.depth = kind, depth
         self.activation = {"relu": F.relu, "lrelu": F.leaky_relu, "tanh": F.tanh}[activation]
         self.filter = None if kind == "none" else nn.Conv2d(1, 1, 3, padding=1)

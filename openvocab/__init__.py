@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 # Detectron2 and fvcore compile losses that nobody uses here when they are imported. Last in the list of filters, so
 # that whoever asks for this warning gets it.
 warnings.filterwarnings(
-    "ignore", r"`torch\.jit\.script` is deprecated", FutureWarning, r"torch\.jit\._script", append=True)
+    "ignore", r"`torch\.jit\.script` is deprecated", FutureWarning, r"torch\.jit\._script", append=True
+)
 
 __version__ = "0.1.0"
 

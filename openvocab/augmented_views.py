@@ -32,8 +32,10 @@ class AugmentedViews:
 
     def __post_init__(self):
         if not self.sizes or min(self.sizes) < 1 or self.max_size < 1:
-            raise ValueError(f"TEST.AUG: got MIN_SIZES {self.sizes} and MAX_SIZE {self.max_size}, expected at least "
-                             "one size, and positive numbers of pixels")
+            raise ValueError(
+                f"TEST.AUG: got MIN_SIZES {self.sizes} and MAX_SIZE {self.max_size}, expected at least "
+                "one size, and positive numbers of pixels"
+            )
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "AugmentedViews | None":
@@ -95,5 +97,5 @@ def _plus(total: Tensor | None, maps: Tensor, size: tuple[int, int]) -> Tensor:
     if total is None:
         return resize(maps[None], size)[0]
     for start, part in resized_parts(maps, size):
-        total[start:start + len(part)] += part
+        total[start : start + len(part)] += part
     return total

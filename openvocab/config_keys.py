@@ -72,8 +72,9 @@ def dotted_keys(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield from dotted_keys(value, f"{prefix}{key}.")
 
 
-def refuse_foreign_keys(values: Mapping[str, Any], known: Mapping[str, Any], successors: Mapping[str, Successor],
-                        where: str) -> None:
+def refuse_foreign_keys(
+    values: Mapping[str, Any], known: Mapping[str, Any], successors: Mapping[str, Successor], where: str
+) -> None:
     """Refuses the keys of another program, all at once, with what to write here.
 
     Args:
@@ -92,13 +93,18 @@ def refuse_foreign_keys(values: Mapping[str, Any], known: Mapping[str, Any], suc
             continue
         if found.shared:
             shared.append(found.advice(key, value))
-        elif key not in known or str(value) in found.values or (
-                isinstance(known[key], Mapping) and not isinstance(value, Mapping)):
+        elif (
+            key not in known
+            or str(value) in found.values
+            or (isinstance(known[key], Mapping) and not isinstance(value, Mapping))
+        ):
             lines.append(found.advice(key, value))
     if lines:
         lines += shared
-        raise ValueError(f"{where}: {len(lines)} keys of the original, which are written otherwise here; the files in "
-                         "configs/ hold the released recipes:\n  " + ";\n  ".join(lines))
+        raise ValueError(
+            f"{where}: {len(lines)} keys of the original, which are written otherwise here; the files in "
+            "configs/ hold the released recipes:\n  " + ";\n  ".join(lines)
+        )
 
 
 def refuse_unknown_keys(keys: Collection[str], known: Collection[str], where: str) -> None:
@@ -128,9 +134,13 @@ def unread_keys(cfg: CfgNode, stock: CfgNode) -> dict[str, Any]:
         Dotted names, with the default of each.
     """
     ours = dict(dotted_keys(cfg))
-    return {key: value for key, value in dotted_keys(stock)
-            if not isinstance(value, Mapping) and ours.get(key, value) != value
-            and not any(fnmatch.fnmatchcase(key, pattern) for pattern in READ_STOCK_KEYS)}
+    return {
+        key: value
+        for key, value in dotted_keys(stock)
+        if not isinstance(value, Mapping)
+        and ours.get(key, value) != value
+        and not any(fnmatch.fnmatchcase(key, pattern) for pattern in READ_STOCK_KEYS)
+    }
 
 
 def check_model_keys(cfg: CfgNode, stock: CfgNode) -> None:

@@ -47,8 +47,11 @@ def _cpu_has_bfloat16() -> bool:
     if hasattr(torch.cpu, "get_capabilities"):  # newer torch, on every architecture
         found = torch.cpu.get_capabilities()
         return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return any(getattr(torch.cpu, name)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-               if hasattr(torch.cpu, name))
+    return any(
+        getattr(torch.cpu, name)()
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        if hasattr(torch.cpu, name)
+    )
 
 
 def check_precision(wanted: str) -> str:
@@ -87,8 +90,13 @@ def usable_precision(wanted: str, device: torch.device | str, setting: str = "dt
     dtype = getattr(torch, name)
     if wanted.endswith(FORCE) or native(dtype, device):
         return dtype
-    logger.warning("%s: this %s can only emulate %s, slower than float32, which is used instead; %s forces it",
-                   setting, torch.device(device).type, name, force or name + FORCE)
+    logger.warning(
+        "%s: this %s can only emulate %s, slower than float32, which is used instead; %s forces it",
+        setting,
+        torch.device(device).type,
+        name,
+        force or name + FORCE,
+    )
     return torch.float32
 
 

@@ -26,6 +26,10 @@ class ClipFeatures(NamedTuple):
         """Chooses images of the batch."""
         return ClipFeatures(self.dense[rows], tuple(tap[rows] for tap in self.taps))
 
+    def of_each(self, count: int) -> list["ClipFeatures"]:
+        """Takes the features of pictures that have `count` views each apart."""
+        return [self.select(slice(first, first + count)) for first in range(0, len(self.dense), count)]
+
 
 class TextFeatures(NamedTuple):
     """Text embeddings of a vocabulary.

@@ -59,8 +59,9 @@ def present_classes(labels: Iterable[Tensor], ignore_label: int) -> frozenset[in
     return frozenset().union(*(label.unique().tolist() for label in labels)) - {ignore_label}
 
 
-def restricted(vocabulary: Vocabulary, labels: Sequence[Tensor], classes: Sequence[int],
-               ignore_label: int) -> tuple[list[Tensor], Vocabulary]:
+def restricted(
+    vocabulary: Vocabulary, labels: Sequence[Tensor], classes: Sequence[int], ignore_label: int
+) -> tuple[list[Tensor], Vocabulary]:
     """Takes a vocabulary and labels to some of its classes.
 
     Args:
@@ -83,11 +84,16 @@ def restricted(vocabulary: Vocabulary, labels: Sequence[Tensor], classes: Sequen
         new = torch.where(known, place.to(label.device)[label.clamp(0, len(vocabulary) - 1)], label)
         lost = known & (new == ignore_label)
         if bool(lost.any()):
-            raise ValueError(f"classes: got {len(classes)} of {len(vocabulary)} without {label[lost].unique().tolist()}"
-                             ", which the labels hold; expected those as well")
+            raise ValueError(
+                f"classes: got {len(classes)} of {len(vocabulary)} without {label[lost].unique().tolist()}"
+                ", which the labels hold; expected those as well"
+            )
         moved.append(new)
-    return moved, replace(vocabulary, entries=tuple(vocabulary.entries[index] for index in classes),
-                          names=tuple(vocabulary.names[index] for index in classes))
+    return moved, replace(
+        vocabulary,
+        entries=tuple(vocabulary.entries[index] for index in classes),
+        names=tuple(vocabulary.names[index] for index in classes),
+    )
 
 
 def check_labels(label: Tensor, classes: int, ignore_label: int) -> None:
@@ -104,5 +110,7 @@ def check_labels(label: Tensor, classes: int, ignore_label: int) -> None:
     wrong = (label != ignore_label) & ((label < 0) | (label >= classes))
     if bool(wrong.any()):
         values = label[wrong].unique().tolist()
-        raise ValueError(f"sem_seg: got labels {values[:10]}, expected 0..{classes - 1} (T = {classes} words) or the "
-                         f"ignore label {ignore_label}")
+        raise ValueError(
+            f"sem_seg: got labels {values[:10]}, expected 0..{classes - 1} (T = {classes} words) or the "
+            f"ignore label {ignore_label}"
+        )

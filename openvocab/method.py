@@ -49,8 +49,9 @@ class Method(nn.Module):
         """
         return self.text_encoder(vocabulary, self.vocabulary.templates)
 
-    def losses(self, images: Sequence[Tensor], labels: Sequence[Tensor],
-               vocabularies: Sequence[Vocabulary]) -> dict[str, Tensor]:
+    def losses(
+        self, images: Sequence[Tensor], labels: Sequence[Tensor], vocabularies: Sequence[Vocabulary]
+    ) -> dict[str, Tensor]:
         """Computes the training losses.
 
         Args:
@@ -169,8 +170,13 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def predict(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary],
-                short_side: int | None = None) -> list[Tensor]:
+    def predict(
+        self,
+        images: Sequence[Tensor],
+        sizes: Sequence[tuple[int, int]],
+        vocabularies: Sequence[Vocabulary],
+        short_side: int | None = None,
+    ) -> list[Tensor]:
         """Computes the probabilities of every word. A subclass does better where images go together.
 
         Args:
@@ -182,5 +188,7 @@ class Method(nn.Module):
         Returns:
             B maps (T, h', w') that a bilinear resize brings to the wanted size.
         """
-        return [self.seen_maps(self.see(image, short_side), size, self.text_features(vocabulary), short_side)
-                for image, size, vocabulary in zip(images, sizes, vocabularies, strict=True)]
+        return [
+            self.seen_maps(self.see(image, short_side), size, self.text_features(vocabulary), short_side)
+            for image, size, vocabulary in zip(images, sizes, vocabularies, strict=True)
+        ]

@@ -83,8 +83,10 @@ class OpenVocabularyModel(Method):
             ValueError: it looks at several sizes of it.
         """
         if self.augmentation is not None:
-            raise ValueError("look: got TEST.AUG, which sees a picture at several sizes, expected TEST.AUG.ENABLED "
-                             "False (or ask with the picture itself)")
+            raise ValueError(
+                "look: got TEST.AUG, which sees a picture at several sizes, expected TEST.AUG.ENABLED "
+                "False (or ask with the picture itself)"
+            )
 
     def set_default_vocabulary(self, vocabulary: Vocabulary | Sequence[str], training: bool = False) -> None:
         """Sets the words for inputs that bring none; they take precedence over the config's.
@@ -136,8 +138,11 @@ class OpenVocabularyModel(Method):
             return self.losses(images, *self._targets(batched_inputs, vocabularies), **({"kept": kept} if kept else {}))
         if self._is_random:
             self._is_random = False  # said once
-            warnings.warn("this model answers from random weights: none were loaded (MODEL.WEIGHTS, or "
-                          "DetectionCheckpointer(model).load(...)) and nothing was trained", stacklevel=2)
+            warnings.warn(
+                "this model answers from random weights: none were loaded (MODEL.WEIGHTS, or "
+                "DetectionCheckpointer(model).load(...)) and nothing was trained",
+                stacklevel=2,
+            )
         outputs = {item.get("output", "sem_seg") for item in batched_inputs}
         if len(outputs) != 1 or not outputs <= set(OUTPUTS):
             raise ValueError(f"output: got {sorted(outputs)} in one batch, expected one of {OUTPUTS}")
@@ -145,20 +150,36 @@ class OpenVocabularyModel(Method):
         if seen and len(seen) != len(batched_inputs):
             raise ValueError(f"seen: got {len(seen)} in a batch of {len(batched_inputs)}, expected it in all or none")
         images = [] if seen else [_check_image(item["image"]) for item in batched_inputs]
-        sizes = [(item["height"], item["width"]) for item in batched_inputs] if seen else [
-            (item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
-            for item, image in zip(batched_inputs, images)]
+        sizes = (
+            [(item["height"], item["width"]) for item in batched_inputs]
+            if seen
+            else [
+                (item.get("height", image.shape[-2]), item.get("width", image.shape[-1]))
+                for item, image in zip(batched_inputs, images)
+            ]
+        )
         if outputs != {"sem_seg"}:
             found = self._labels(images, seen, sizes, vocabularies, outputs == {"cosine"})
             return [_labelled(*pair) for pair in zip(found, vocabularies, strict=True)]
         questions = zip(seen, sizes, map(self.text_features, vocabularies))
-        maps = ([resize(self.seen_maps(*question)[None], question[1])[0] for question in questions] if seen
-                else self._probabilities(images, sizes, vocabularies))
-        return [{"sem_seg": best_per_class(part, vocabulary.channel_to_class, len(vocabulary.names))}
-                for part, vocabulary in zip(maps, vocabularies, strict=True)]
+        maps = (
+            [resize(self.seen_maps(*question)[None], question[1])[0] for question in questions]
+            if seen
+            else self._probabilities(images, sizes, vocabularies)
+        )
+        return [
+            {"sem_seg": best_per_class(part, vocabulary.channel_to_class, len(vocabulary.names))}
+            for part, vocabulary in zip(maps, vocabularies, strict=True)
+        ]
 
-    def _labels(self, images: Sequence[Tensor], seen: Iterable[Any], sizes: Sequence[tuple[int, int]],
-                vocabularies: Sequence[Vocabulary], cosine: bool) -> list[tuple[Tensor, ...]]:
+    def _labels(
+        self,
+        images: Sequence[Tensor],
+        seen: Iterable[Any],
+        sizes: Sequence[tuple[int, int]],
+        vocabularies: Sequence[Vocabulary],
+        cosine: bool,
+    ) -> list[tuple[Tensor, ...]]:
         if cosine:
             self.check_seen_once()
         if self.augmentation is not None and images:
@@ -171,13 +192,19 @@ class OpenVocabularyModel(Method):
             found.append((*pair, self.cosine_of(pair[0], each, text)) if cosine else pair)
         return found
 
-    def _probabilities(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                       vocabularies: Sequence[Vocabulary]) -> list[Tensor]:
+    def _probabilities(
+        self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], vocabularies: Sequence[Vocabulary]
+    ) -> list[Tensor]:
         if self.augmentation is None:
             return [resize(part[None], size)[0] for part, size in zip(self.predict(images, sizes, vocabularies), sizes)]
-        return [self.augmentation.mean(image, size, lambda view, short_side, size=size, words=words:
-                                       self.predict([view], [size], [words], short_side)[0])
-                for image, size, words in zip(images, sizes, vocabularies, strict=True)]
+        return [
+            self.augmentation.mean(
+                image,
+                size,
+                lambda view, short_side, size=size, words=words: self.predict([view], [size], [words], short_side)[0],
+            )
+            for image, size, words in zip(images, sizes, vocabularies, strict=True)
+        ]
 
     def _vocabulary_of(self, item: dict[str, Any]) -> Vocabulary:
         if item.get("vocabulary") is not None:
@@ -185,12 +212,15 @@ class OpenVocabularyModel(Method):
         default = self.vocabulary.train if self.training else self.vocabulary.test
         if default is None:
             mode, key = ("training", "TRAIN") if self.training else ("evaluation", "TEST")
-            raise ValueError(f"vocabulary: got none for {mode}, expected one in the input dict, by "
-                             f"set_default_vocabulary or in MODEL.VOCABULARY.{key}")
+            raise ValueError(
+                f"vocabulary: got none for {mode}, expected one in the input dict, by "
+                f"set_default_vocabulary or in MODEL.VOCABULARY.{key}"
+            )
         return default
 
-    def _targets(self, batched_inputs: list[dict[str, Any]],
-                 vocabularies: list[Vocabulary]) -> tuple[list[Tensor], list[Vocabulary]]:
+    def _targets(
+        self, batched_inputs: list[dict[str, Any]], vocabularies: list[Vocabulary]
+    ) -> tuple[list[Tensor], list[Vocabulary]]:
         labels = [self._label_of(*pair) for pair in zip(batched_inputs, vocabularies, strict=True)]
         classes = batched_inputs[0].get("classes")
         if "classes" not in batched_inputs[0] and self.vocabulary.train_sample:
@@ -214,8 +244,10 @@ class OpenVocabularyModel(Method):
         if vocabulary.channel_to_class is not None:
             raise ValueError("vocabulary: got one with channel_to_class, expected one channel per class in training")
         if 0 <= self.ignore_label < len(vocabulary):
-            raise ValueError(f"vocabulary: got {len(vocabulary)} words, but label {self.ignore_label} means 'ignored'; "
-                             "expected MODEL.SEM_SEG_HEAD.IGNORE_VALUE outside the classes")
+            raise ValueError(
+                f"vocabulary: got {len(vocabulary)} words, but label {self.ignore_label} means 'ignored'; "
+                "expected MODEL.SEM_SEG_HEAD.IGNORE_VALUE outside the classes"
+            )
         label = item["sem_seg"].long()
         check_labels(label, len(vocabulary), self.ignore_label)  # before it goes to a GPU, which would have to wait
         return label

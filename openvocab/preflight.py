@@ -71,8 +71,11 @@ REQUIREMENTS = (
 
 EXTRAS = {
     "web": (Requirement("gradio", "gradio", ">=6,<7"),),
-    "export": (Requirement("onnx", "onnx", ">=1.17"), Requirement("onnxscript", "onnxscript", ">=0.5"),
-               Requirement("onnxruntime", "onnxruntime", ">=1.18")),
+    "export": (
+        Requirement("onnx", "onnx", ">=1.17"),
+        Requirement("onnxscript", "onnxscript", ">=0.5"),
+        Requirement("onnxruntime", "onnxruntime", ">=1.18"),
+    ),
     "ray": (Requirement("ray[data]", "ray", ">=2.60,<3"),),  # what it takes of Ray Data is public
 }
 """Extra -> what one command, or one way to run it, needs beside the rest."""
@@ -198,8 +201,9 @@ def check_extra(extra: str) -> None:
         found = version_of(requirement.distribution.partition("[")[0])
         if found is None or not version_in_bounds(found, requirement.bounds):
             got = f"{requirement.distribution} {found}" if found else f"no {requirement.distribution}"
-            raise ValueError(f"{extra}: {got} is installed, expected {requirement}: "
-                             f'python -m pip install "openvocab-seg[{extra}]"')
+            raise ValueError(
+                f'{extra}: {got} is installed, expected {requirement}: python -m pip install "openvocab-seg[{extra}]"'
+            )
 
 
 def _mending(requirement: Requirement) -> str:

@@ -22,9 +22,11 @@ KERNEL_BUDGET = 1e-6  # of max |value| in float32: 16 roundings of 6e-8, some of
 
 SMALL_VOCABULARY = (("cat",), ("sofa", "couch"), ("sky",), ("tree",), ("person",), ("swimming pool",), ("wall",))
 ADJECTIVES = "red green old wooden tiny glass"
-NOUNS = ("house car lamp boat chair road bridge flower horse window bottle train stone cloud shirt clock bag pot plate "
-         "door fence box ball tower book bed desk fan oven sink vase rug sign pole tent cup shoe hat ship bus van mug "
-         "jar bin mat bar bell drum key cake")
+NOUNS = (
+    "house car lamp boat chair road bridge flower horse window bottle train stone cloud shirt clock bag pot plate "
+    "door fence box ball tower book bed desk fan oven sink vase rug sign pole tent cup shoe hat ship bus van mug "
+    "jar bin mat bar bell drum key cake"
+)
 
 # A config whose model computes in milliseconds and knows nothing.
 TINY_CATSEG = """\

@@ -22,8 +22,10 @@ def weights_key(module: nn.Module) -> Hashable:
         Address, version, dtype and device of each of them. A write through `.data` leaves no trace in it; caches are
         therefore dropped by `train()` as well.
     """
-    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype, p.device)
-                 for p in chain(module.parameters(), module.buffers()))
+    return tuple(
+        (p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype, p.device)
+        for p in chain(module.parameters(), module.buffers())
+    )
 
 
 def digest_of_parameters(model: nn.Module) -> str:

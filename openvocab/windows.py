@@ -68,7 +68,7 @@ def make_views(image: Tensor, size: int, kernel: int, stride: int) -> Tensor:
     """
     origins = window_origins(size, kernel, stride)
     square = resize(image[None], (size, size))[0]
-    windows = [square[:, y:y + kernel, x:x + kernel] for y in origins for x in origins]
+    windows = [square[:, y : y + kernel, x : x + kernel] for y in origins for x in origins]
     return torch.stack([*windows, resize(image[None], (kernel, kernel))[0]])
 
 
@@ -90,15 +90,17 @@ def merge_windows(windows: Sequence[Tensor | None], like: Tensor, size: int, str
     kernel = like.shape[-1]
     origins = window_origins(size, kernel, stride)
     if len(windows) != len(origins) ** 2:
-        raise ValueError(f"windows: got {len(windows)}, expected {len(origins) ** 2} for size {size}, kernel {kernel}, "
-                         f"stride {stride}")
+        raise ValueError(
+            f"windows: got {len(windows)}, expected {len(origins) ** 2} for size {size}, kernel {kernel}, "
+            f"stride {stride}"
+        )
     total = like.new_zeros(like.shape[0], size, size)
     for window, (y, x) in zip(windows, ((y, x) for y in origins for x in origins)):
         if window is not None:
-            total[:, y:y + kernel, x:x + kernel] += window
+            total[:, y : y + kernel, x : x + kernel] += window
     along = like.new_zeros(size)  # how many windows cover a pixel is a product of both axes
     for start in origins:
-        along[start:start + kernel] += 1
+        along[start : start + kernel] += 1
     return total.div_(along[:, None] * along)
 
 
@@ -150,7 +152,7 @@ def resized_parts(maps: Tensor, size: tuple[int, int], pixels: int | None = None
     """
     step = max(1, (pixels or PIXELS_PER_CHUNK) // (size[0] * size[1]))
     for start in range(0, len(maps), step):
-        yield start, resize(maps[None, start:start + step], size)[0]
+        yield start, resize(maps[None, start : start + step], size)[0]
 
 
 def best_per_class(maps: Tensor, classes: tuple[int, ...] | None, count: int) -> Tensor:

@@ -168,6 +168,7 @@ def full_disk():
 @pytest.fixture
 def no_space_for(monkeypatch):
     """Gives a function that takes the name of a file, for which the disk is then full: flushing it fails."""
+
     def no_space(name: str) -> None:
         flush = os.fsync
 
@@ -211,6 +212,7 @@ def copies():
 @pytest.fixture(scope="session")
 def config_of(tmp_path_factory):
     """Writes the text of a config into a file of its own, which is the same for the same text."""
+
     def write(text: str) -> Path:
         path = tmp_path_factory.getbasetemp() / f"tiny_{zlib.crc32(text.encode())}.yaml"
         path.write_text(text)
@@ -228,6 +230,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def script(repository):
     """Loads a file that is a script and no part of a package, such as "tools/show.py", anew at each call."""
+
     def load(path: str):
         place = repository / path
         spec = importlib.util.spec_from_file_location(f"{place.stem}_script", place)
@@ -241,6 +244,7 @@ def script(repository):
 @pytest.fixture(autouse=True)
 def _loggers_as_before():
     """Jobs add handlers that hold on to the captured output of their test, or stop propagation: nobody else notices."""
+
     def loggers() -> list[logging.Logger]:
         known = logging.root.manager.loggerDict.values()
         return [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]

@@ -21,7 +21,8 @@ BLOCK = re.compile(r"((?:^<!-- only checked.*? -->\n)*)^```(\w+)\n(.*?)^```$", r
 MARK = re.compile(r"<!-- only checked(?:, (.+?))?: (.+?) -->")
 KEY = re.compile(r"\b(?:MODEL|SOLVER|TEST|INPUT|DATASETS|DATALOADER)(?:\.[A-Z][A-Z0-9_]*)+(?!\*|\.?\w)")
 PLACE = re.compile(
-    r"(?:openvocab|catseg|lseg|tools|tests|benchmarks|demo|examples|datasets|configs|docs)/[\w./-]+\.\w+")
+    r"(?:openvocab|catseg|lseg|tools|tests|benchmarks|demo|examples|datasets|configs|docs)/[\w./-]+\.\w+"
+)
 # Commands of the shell, of its surroundings, and of programs that are none of ours.
 OTHERS = {".", "[", "cd", "echo", "export", "git", "hf", "job=$!", "scancel", "scontrol", "status=$?", "status=0",
           "trap", "wait", "case", "0", "1", "*", "esac", "in", "$status", "$?", "-eq"}  # fmt: skip

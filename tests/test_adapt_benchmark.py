@@ -19,7 +19,9 @@ def test_a_row_for_each_way_that_is_made_once(repository, tmp_path):
         assert done.returncode == 0, done.stderr
         rows = list(csv.DictReader((tmp_path / "adapt.csv").read_text().splitlines()))
         assert [(row["way"], row["keep"], row["iterations"]) for row in rows] == [
-            ("qv", "1.0", "1"), ("low_rank", "1.0", "1")]
+            ("qv", "1.0", "1"),
+            ("low_rank", "1.0", "1"),
+        ]
         for row in rows:
             change = float(row["own_after"]) - float(row["own_before"])
             assert float(row["own_change"]) == pytest.approx(change, abs=0.02)

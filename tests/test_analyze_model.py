@@ -1,6 +1,5 @@
 """Counts of parameters, multiply-adds and activations agree with what can be computed by hand."""
 
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -115,13 +114,16 @@ def test_command_line(tool, capsys):
     assert "not counted by convention" in out and "NOT COUNTED" not in out
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (["--words", "0"], "--words: expected at least 1, got 0"),
-    (["--image-size", "0", "5"], "--image-size: expected pixels, got 0 5"),
-    (["--config-file", "nothing"], "nothing"),
-    (["--vocabulary", "ade20k"], "words: got 'ade20k', expected a built-in name"),
-    (["MODEL.CLIP.NAMES", "a"], "unknown config key MODEL.CLIP.NAMES"),
-])
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["--words", "0"], "--words: expected at least 1, got 0"),
+        (["--image-size", "0", "5"], "--image-size: expected pixels, got 0 5"),
+        (["--config-file", "nothing"], "nothing"),
+        (["--vocabulary", "ade20k"], "words: got 'ade20k', expected a built-in name"),
+        (["MODEL.CLIP.NAMES", "a"], "unknown config key MODEL.CLIP.NAMES"),
+    ],
+)
 def test_errors_are_one_line(tool, capsys, arguments, message):
     assert tool.main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()

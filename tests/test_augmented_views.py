@@ -38,7 +38,8 @@ AUG = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MAX_SIZE", "96", "TEST.AUG.MIN_SIZE
 OWN = "TEST.SLIDING_WINDOW"
 WINDOWS = [f"{OWN}.ENABLED", "True", f"{OWN}.KERNEL", "32", f"{OWN}.STRIDE", "16"]
 METHODS = pytest.mark.parametrize(
-    ("text", "windows"), [(TINY_CATSEG, WINDOWS), (TINY_LSEG, [])], ids=["catseg", "lseg"])
+    ("text", "windows"), [(TINY_CATSEG, WINDOWS), (TINY_LSEG, [])], ids=["catseg", "lseg"]
+)
 
 
 @METHODS
@@ -86,8 +87,10 @@ def test_only_one_view_is_held_beside_the_sum(monkeypatch):
     AugmentedViews((16, 32, 48), 96, flip=False).mean(image(), (10, 10), maps_of)
 
 
-@pytest.mark.parametrize(("height", "width", "short", "longest"), [
-    (40, 56, 80, 400), (56, 40, 33, 400), (40, 200, 80, 100), (40, 40, 40, 40), (1, 90, 20, 100)])
+@pytest.mark.parametrize(
+    ("height", "width", "short", "longest"),
+    [(40, 56, 80, 400), (56, 40, 33, 400), (40, 200, 80, 100), (40, 40, 40, 40), (1, 90, 20, 100)],
+)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_sizes_are_detectron2s(height, width, short, longest, dtype):
     picture = image(height, width)
@@ -121,5 +124,9 @@ def test_a_result_states_it(tmp_path):
     cfg = build_cfg(tmp_path / "tiny.yaml", [*WINDOWS, *AUG, "(32, 48)"])
     statement = describe_model(cfg)
     assert statement["test_time_augmentation"] == {
-        "short_sides": [32, 48], "long_side": 96, "mirrored": True, "mean_of": "probabilities"}
+        "short_sides": [32, 48],
+        "long_side": 96,
+        "mirrored": True,
+        "mean_of": "probabilities",
+    }
     assert (statement["image"], statement["sliding_window"]) == ("its own size", "32 of each short side, stride 16")

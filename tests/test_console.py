@@ -12,27 +12,44 @@ from openvocab import console
 PRINTS = "from openvocab import console\nconsole.escape_what_cannot_be_shown()\n"
 
 
-@pytest.mark.parametrize("text,expected", [
-    ("plain name.png", "plain name.png"), ("Café 猫 🐈", "Café 猫 🐈"), ("two\nlines\r", r"two\nlines\r"),
-    ("\x1b[31mred", r"\x1b[31mred"), (os.fsdecode(b"Caf\xe9"), r"Caf\udce9"), ("line\u2028end", r"line\u2028end"),
-])
+@pytest.mark.parametrize(
+    "text,expected",
+    [
+        ("plain name.png", "plain name.png"),
+        ("Café 猫 🐈", "Café 猫 🐈"),
+        ("two\nlines\r", r"two\nlines\r"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        (os.fsdecode(b"Caf\xe9"), r"Caf\udce9"),
+        ("line\u2028end", r"line\u2028end"),
+    ],
+)
 def test_shown(text, expected):
     assert console.shown(text) == expected
 
 
-@pytest.mark.parametrize("error,expected", [
-    (OSError(28, "No space left", "a.png"), "No space left: a.png"), (OSError(32, "Broken pipe"), "Broken pipe"),
-    (OSError("just words"), "just words"), (ValueError("two\n  lines"), "two lines"), (MemoryError(), "MemoryError"),
-    (OSError(2, "No such file", b"Caf\xe9"), r"No such file: Caf\udce9"),
-])
+@pytest.mark.parametrize(
+    "error,expected",
+    [
+        (OSError(28, "No space left", "a.png"), "No space left: a.png"),
+        (OSError(32, "Broken pipe"), "Broken pipe"),
+        (OSError("just words"), "just words"),
+        (ValueError("two\n  lines"), "two lines"),
+        (MemoryError(), "MemoryError"),
+        (OSError(2, "No such file", b"Caf\xe9"), r"No such file: Caf\udce9"),
+    ],
+)
 def test_message_of(error, expected):
     assert console.message_of(error) == expected
 
 
-@pytest.mark.parametrize("names,expected", [
-    (["a"], "1 output of this program: a"), (["a", "b"], "2 outputs of this program: a, b"),
-    (list("abcd"), "4 outputs of this program: a, b and 2 more"),
-])
+@pytest.mark.parametrize(
+    "names,expected",
+    [
+        (["a"], "1 output of this program: a"),
+        (["a", "b"], "2 outputs of this program: a, b"),
+        (list("abcd"), "4 outputs of this program: a, b and 2 more"),
+    ],
+)
 def test_counted(names, expected):
     assert console.counted(names, "outputs of this program") == expected
 
@@ -43,8 +60,10 @@ def run(code: str, repository, encoding: str = "utf-8", **streams) -> subprocess
     return subprocess.run([sys.executable, "-c", PRINTS + code], env=environment, **streams)
 
 
-@pytest.mark.parametrize("encoding,expected", [
-    ("ascii", rb"\u732b \udce9"), ("utf-8", "猫 ".encode() + rb"\udce9"), ("latin-1", rb"\u732b \udce9")])
+@pytest.mark.parametrize(
+    "encoding,expected",
+    [("ascii", rb"\u732b \udce9"), ("utf-8", "猫 ".encode() + rb"\udce9"), ("latin-1", rb"\u732b \udce9")],
+)
 def test_what_a_terminal_lacks_is_escaped(repository, encoding, expected):
     code = "import sys\nfor out in (sys.stdout, sys.stderr): print('\\u732b \\udce9', file=out)"
     done = run(code, repository, encoding, capture_output=True)
@@ -53,8 +72,10 @@ def test_what_a_terminal_lacks_is_escaped(repository, encoding, expected):
 
 def test_nobody_reads(repository):
     """One exception for the caller, and neither complaints nor another exit code when Python ends."""
-    code = ("import sys\ntry:\n    console.say('x')\nexcept console.OutputClosedError as error:\n"
-            "    console.report(str(error)); sys.exit(3)")
+    code = (
+        "import sys\ntry:\n    console.say('x')\nexcept console.OutputClosedError as error:\n"
+        "    console.report(str(error)); sys.exit(3)"
+    )
     reading, writing = os.pipe()
     os.close(reading)
     done = run(code, repository, stdout=writing, stderr=subprocess.PIPE)

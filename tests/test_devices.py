@@ -25,6 +25,7 @@ def cpu(monkeypatch):
 @pytest.fixture
 def card(monkeypatch):
     """A GPU of the given compute capability."""
+
     def of(major, minor):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (major, minor))
 
@@ -55,8 +56,9 @@ def test_the_environment_may_switch_instructions_off(cpu, monkeypatch, variable,
     assert native(torch.bfloat16, "cpu") is expected
 
 
-@pytest.mark.parametrize(("avx512", "amx", "expected"), [
-    (True, False, True), (False, True, True), (False, False, False)])
+@pytest.mark.parametrize(
+    ("avx512", "amx", "expected"), [(True, False, True), (False, True, True), (False, False, False)]
+)
 def test_an_older_torch(monkeypatch, cpu, avx512, amx, expected):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
@@ -64,8 +66,10 @@ def test_an_older_torch(monkeypatch, cpu, avx512, amx, expected):
     assert native(torch.bfloat16, "cpu") is expected
 
 
-@pytest.mark.parametrize(("capability", "bfloat16", "float16"), [
-    ((6, 1), False, False), ((7, 0), False, True), ((7, 5), False, True), ((8, 0), True, True), ((9, 0), True, True)])
+@pytest.mark.parametrize(
+    ("capability", "bfloat16", "float16"),
+    [((6, 1), False, False), ((7, 0), False, True), ((7, 5), False, True), ((8, 0), True, True), ((9, 0), True, True)],
+)
 def test_cuda(card, capability, bfloat16, float16):
     card(*capability)
     assert native(torch.bfloat16, "cuda:0") is bfloat16
@@ -78,8 +82,9 @@ def test_what_is_emulated_is_replaced_and_said_once(cpu, caplog):
     with caplog.at_level(logging.WARNING):
         assert usable_precision("bfloat16", "cpu") == torch.float32
     (line,) = caplog.messages
-    assert line == ("dtype: this cpu can only emulate bfloat16, slower than float32, which is used instead; bfloat16! "
-                    "forces it")
+    assert line == (
+        "dtype: this cpu can only emulate bfloat16, slower than float32, which is used instead; bfloat16! forces it"
+    )
 
 
 @pytest.mark.parametrize(("wanted", "expected"), [
@@ -117,7 +122,7 @@ def test_precision_of_a_training(cpu, card, caplog, device, capability, capabili
     amp = SimpleNamespace(ENABLED=True, FORCE=force)
     cfg = SimpleNamespace(MODEL=SimpleNamespace(DEVICE=device), SOLVER=SimpleNamespace(AMP=amp))
     assert training_precision(cfg) == expected
-    assert [message[:len(said)] for message in caplog.messages] == ([said] if said else [])
+    assert [message[: len(said)] for message in caplog.messages] == ([said] if said else [])
     amp.ENABLED = False
     assert training_precision(cfg) == torch.float32
 

@@ -54,8 +54,11 @@ def without_values(model, mode, device, precision=torch.float32):
     return model
 
 
-@pytest.mark.parametrize(("fast", "precision"), [
-    (True, torch.float32), (True, torch.bfloat16), (False, torch.float32)], ids=["fast", "bfloat16", "reference"])
+@pytest.mark.parametrize(
+    ("fast", "precision"),
+    [(True, torch.float32), (True, torch.bfloat16), (False, torch.float32)],
+    ids=["fast", "bfloat16", "reference"],
+)
 @pytest.mark.parametrize("case", CASES)
 def test_evaluation(case, fast, precision, tmp_path):
     """Both outputs, and more words than are kept, or as many, where there is a cut; the picture comes from the host."""

@@ -75,8 +75,13 @@ def test_the_wheel_has_the_program(unpacked):
 
 def run_elsewhere(unpacked: Path, folder: Path, code: str) -> list[str]:
     """Runs code outside the checkout, with the unpacked wheel in front of everything installed."""
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(unpacked), "PYTHONDONTWRITEBYTECODE": "1",
-                   "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(unpacked),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

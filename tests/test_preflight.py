@@ -47,7 +47,9 @@ def installation(monkeypatch, tmp_path):
         ("METADATA", "Metadata-Version: 2.4\nName: some-thing\nVersion: 2.15.0+cpu\n\nVersion: 3\n", "2.15.0+cpu"),
         ("METADATA", "Metadata-Version: 2.4\r\nName: some-thing\r\nVersion: 1.0\r\n\r\nVersion: 3\r\n", "1.0"),
         ("PKG-INFO", "Metadata-Version: 2.4\nName: some-thing\nVersion: 0.1\n\nVersion: 3\n", "0.1"),
-    ], ids=["suffix", "Windows", "egg"])
+    ],
+    ids=["suffix", "Windows", "egg"],
+)
 def test_a_version_is_read_from_the_header(tmp_path, monkeypatch, file, text, version):
     folder = tmp_path / ("some_thing.dist-info" if file == "METADATA" else "some_thing.egg-info")
     folder.mkdir()

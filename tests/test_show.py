@@ -37,10 +37,15 @@ def job(tmp_path):
     places = {key: str(tmp_path / name) for key, name in
               (("IMAGES", "images"), ("LABELS", "masks"), ("WORDS", "words.txt"))}  # fmt: skip
     entry = {"NAME": "own", "IGNORE_LABEL": IGNORED, **places}
-    content = {"MODEL": {"META_ARCHITECTURE": "CATSeg", "SEM_SEG_HEAD": {"IGNORE_VALUE": 999}}, "OUTPUT_DIR": "moved",
-               "TEST": {"PREDICTIONS": True},
-               "DATASETS": {"FOLDERS": [entry], "TRAIN": ["own"]}, "SEED": 3, "SOLVER": {"IMS_PER_BATCH": 4},
-               "INPUT": {"CROP": {"ENABLED": True, "TYPE": "absolute", "SIZE": [48, 48]}, "MIN_SIZE_TRAIN": [40]}}
+    content = {
+        "MODEL": {"META_ARCHITECTURE": "CATSeg", "SEM_SEG_HEAD": {"IGNORE_VALUE": 999}},
+        "OUTPUT_DIR": "moved",
+        "TEST": {"PREDICTIONS": True},
+        "DATASETS": {"FOLDERS": [entry], "TRAIN": ["own"]},
+        "SEED": 3,
+        "SOLVER": {"IMS_PER_BATCH": 4},
+        "INPUT": {"CROP": {"ENABLED": True, "TYPE": "absolute", "SIZE": [48, 48]}, "MIN_SIZE_TRAIN": [40]},
+    }
     (out / "config_evaluation.yaml").write_text(yaml.safe_dump(content))
     for stem in "abcdef":
         truth = np.full_like(TRUTH, IGNORED) if stem == "f" else TRUTH

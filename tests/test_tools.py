@@ -74,7 +74,8 @@ def test_drawings_that_cannot_be_kept(tool, tmp_path, monkeypatch, capsys, place
     assert fetch.main() == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: cache: cannot write to ") and line.endswith(
-        "set OPENVOCAB_CACHE to a folder that can be written to")
+        "set OPENVOCAB_CACHE to a folder that can be written to"
+    )
 
 
 @pytest.fixture

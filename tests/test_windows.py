@@ -94,7 +94,7 @@ def test_the_best_of_many_channels_at_once_is_the_best_one_by_one():
     for function in (keep_best, keep_best_at_once):
         channel, best = torch.zeros(6, 7, dtype=torch.int64), torch.full((6, 7), float("-inf"))
         for first in (0, 4, 8):
-            function(maps[first:first + 4], first, channel, best)
+            function(maps[first : first + 4], first, channel, best)
         found.append((channel, best))
     assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
     assert torch.equal(found[1][1], maps.amax(dim=0))

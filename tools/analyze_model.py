@@ -100,10 +100,14 @@ def analyze(model: OpenVocabularyModel, image: Tensor, vocabulary: Vocabulary) -
     """
     call = _Call(model.eval(), vocabulary)
     flops = FlopCountAnalysis(call, (image,)).set_op_handle(
-        **{"aten::scaled_dot_product_attention": attention_flops,
-           "aten::upsample_bicubic2d": elementwise_flop_counter(0, 16)})  # of sixteen pixels each, as four bilinear
+        **{
+            "aten::scaled_dot_product_attention": attention_flops,
+            "aten::upsample_bicubic2d": elementwise_flop_counter(0, 16),
+        }
+    )  # of sixteen pixels each, as four bilinear
     activations = ActivationCountAnalysis(call, (image,)).set_op_handle(
-        **{"aten::scaled_dot_product_attention": generic_activation_jit("attention")})
+        **{"aten::scaled_dot_product_attention": generic_activation_jit("attention")}
+    )
     counts = []
     for analysis in (flops, activations):
         model.text_encoder.eval()  # forgets the words: a cached answer would cost nothing
@@ -194,13 +198,29 @@ def reference_cfg(config_file: str, overrides: list[str]) -> CfgNode:
 
 def show(model: nn.Module, analysis: Analysis, depth: int) -> None:
     """Prints the table and what is not in it."""
-    table = [(row.stage, f"{row.parameters:,}", f"{row.flops / 1e9:.3f}", f"{row.activations / 1e6:.3f}", row.note)
-             for row in rows(model, analysis, depth)]
-    table.append(("total", f"{analysis.parameters['']:,}", f"{analysis.flops[''] / 1e9:.3f}",
-                  f"{analysis.activations[''] / 1e6:.3f}", ""))
+    table = [
+        (row.stage, f"{row.parameters:,}", f"{row.flops / 1e9:.3f}", f"{row.activations / 1e6:.3f}", row.note)
+        for row in rows(model, analysis, depth)
+    ]
+    table.append(
+        (
+            "total",
+            f"{analysis.parameters['']:,}",
+            f"{analysis.flops[''] / 1e9:.3f}",
+            f"{analysis.activations[''] / 1e6:.3f}",
+            "",
+        )
+    )
     align = ("left", "right", "right", "right", "left")
-    say(tabulate(table, ["stage", "parameters", "G multiply-adds", "M activations", ""], "simple", colalign=align,
-                 disable_numparse=True))
+    say(
+        tabulate(
+            table,
+            ["stage", "parameters", "G multiply-adds", "M activations", ""],
+            "simple",
+            colalign=align,
+            disable_numparse=True,
+        )
+    )
     say(f"not counted by convention (element by element, reductions, copies): {_calls(analysis.cheap)}")
     if analysis.uncounted:
         say(f"NOT COUNTED, cost unknown: {_calls(analysis.uncounted)}")
@@ -240,8 +260,10 @@ def run(args: argparse.Namespace) -> None:
     vocabulary = named_vocabulary(args.vocabulary, cfg.MODEL.VOCABULARY.SYNONYMS) if args.vocabulary else made_up
     model = build_model(cfg)
     analysis = analyze(model, torch.zeros(3, height, width), vocabulary)
-    say(f"{args.config_file} ({cfg.MODEL.META_ARCHITECTURE}): one picture of {width}x{height} pixels, "
-        f"{len(vocabulary)} words, encoding them included; eager reference (MODEL.FAST False)")
+    say(
+        f"{args.config_file} ({cfg.MODEL.META_ARCHITECTURE}): one picture of {width}x{height} pixels, "
+        f"{len(vocabulary)} words, encoding them included; eager reference (MODEL.FAST False)"
+    )
     show(model, analysis, args.depth)
 
 

@@ -1,6 +1,6 @@
 """Makes the reference pages of the site out of the program itself: options from its parsers, keys from the configs.
 
-    python tools/docs_reference.py options    (or: keys) prints one as Markdown
+python tools/docs_reference.py options    (or: keys) prints one as Markdown
 """
 
 import argparse
@@ -93,8 +93,11 @@ def options() -> str:
         parser = parser_of(command)
         parts.append(f"## openvocab {command}\n\n{about[0].upper()}{about[1:]}.\n")
         for group in parser._action_groups:
-            rows = [_row(action) for action in group._group_actions
-                    if action.help != argparse.SUPPRESS and action.dest != "help"]
+            rows = [
+                _row(action)
+                for action in group._group_actions
+                if action.help != argparse.SUPPRESS and action.dest != "help"
+            ]
             if rows:
                 parts.append(f"**{group.title}**\n\n| Option | What |\n|---|---|\n" + "\n".join(rows) + "\n")
         examples = (parser.epilog or "").partition("exit codes:")[0].strip("\n ")
@@ -121,9 +124,11 @@ def keys() -> str:
     heads = " | ".join(f"`{name}`" for name in RECIPES)
     rows = [f"| `{name}`{allowed(name)} | " + " | ".join(f"`{_cell(repr(value))}`" for value in values) + " |"
             for name, *values in stock_keys()]  # fmt: skip
-    parts.append("## Detectron2's keys that are read\n\nDetectron2 describes them in its `config/defaults.py`. Others "
-                 "of its keys have no effect here, and setting one is answered with a warning that names it.\n\n"
-                 f"| Key | Default | {heads} |\n|---|---|{'---|' * len(RECIPES)}\n" + "\n".join(rows) + "\n")
+    parts.append(
+        "## Detectron2's keys that are read\n\nDetectron2 describes them in its `config/defaults.py`. Others "
+        "of its keys have no effect here, and setting one is answered with a warning that names it.\n\n"
+        f"| Key | Default | {heads} |\n|---|---|{'---|' * len(RECIPES)}\n" + "\n".join(rows) + "\n"
+    )
     return "\n".join(parts)
 
 

@@ -1,6 +1,6 @@
 """Draws docs/words.png and docs/garden.png: one drawn picture, asked for several lists of words.
 
-    python tools/draw_words.py [FOLDER]     (default: docs)
+python tools/draw_words.py [FOLDER]     (default: docs)
 """
 
 import sys

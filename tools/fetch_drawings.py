@@ -66,8 +66,10 @@ def main() -> int:
         report(error)
         return 2
     except OSError as error:
-        report(f"cache: cannot write to {drawings_folder()} ({message_of(error)}); "
-               f"set {CACHE_VARIABLE} to a folder that can be written to")
+        report(
+            f"cache: cannot write to {drawings_folder()} ({message_of(error)}); "
+            f"set {CACHE_VARIABLE} to a folder that can be written to"
+        )
         return 2
     return 0
 

@@ -138,8 +138,10 @@ def scene_or_mosaic(painter: CropPainter, styles: Sequence[str]) -> Sample:
 
 def normalise(images: Tensor) -> Tensor:
     """(B, h, w, 3) uint8 -> (B, 3, h, w) float32 with CLIP's mean and deviation."""
-    mean, std = (255 * to_device(values, images.device) for values in (
-        open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    mean, std = (
+        255 * to_device(values, images.device)
+        for values in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 
 
@@ -240,9 +242,7 @@ def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
 
 
 @torch.no_grad()
-def zero_shot(
-    model: nn.Module, names: Names, styles: Sequence[str], side: int, count: int
-) -> tuple[float, float]:
+def zero_shot(model: nn.Module, names: Names, styles: Sequence[str], side: int, count: int) -> tuple[float, float]:
     """Top-1 over the nouns on fresh single-object crops: (class token, mean of the dense tokens)."""
     model.eval()
     device = model.logit_scale.device
@@ -330,8 +330,8 @@ def train(model: nn.Module, args: argparse.Namespace) -> None:
         if comm.is_main_process() and ((step + 1) % 500 == 0 or step + 1 == args.steps):
             result = {" ".join(styles): zero_shot(model, names, styles, 64, args.crops // 2) for styles in judged(args)}
             logger.info("zero-shot top-1 (class token, dense tokens): %s", result)
-            save(state_file, {"model": model.state_dict(), "optimizers": [part.state_dict() for part in optims],
-                              "step": step + 1, "seconds": spent + time.time() - begun})
+            states = {"model": model.state_dict(), "optimizers": [part.state_dict() for part in optims]}
+            save(state_file, states | {"step": step + 1, "seconds": spent + time.time() - begun})
 
 
 def export(model: nn.Module, args: argparse.Namespace) -> None:

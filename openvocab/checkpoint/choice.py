@@ -52,10 +52,14 @@ def choose(single: bool = True, download: bool = True) -> Choice:
         unwatched = os.environ.get(CI_VARIABLE, "").lower() not in ("", "0", "false")
         if unwatched or not single:
             why = f"{CI_VARIABLE} is set" if unwatched else "there is more than one picture"
-            raise DownloadError(f"{error}; {STAND_IN}, which knows drawn scenes only, does not stand in where {why}: "
-                                f"name it with --model {STAND_IN} to have it all the same") from error
+            raise DownloadError(
+                f"{error}; {STAND_IN}, which knows drawn scenes only, does not stand in where {why}: "
+                f"name it with --model {STAND_IN} to have it all the same"
+            ) from error
         logger.warning("%s", error)
-        notice = (f"{STAND_IN} stands in for {FOR_PHOTOGRAPHS}: it knows drawn scenes only, its masks of a photograph "
-                  f"mean nothing. Get {FOR_PHOTOGRAPHS}: openvocab models --fetch {FOR_PHOTOGRAPHS}")
+        notice = (
+            f"{STAND_IN} stands in for {FOR_PHOTOGRAPHS}: it knows drawn scenes only, its masks of a photograph "
+            f"mean nothing. Get {FOR_PHOTOGRAPHS}: openvocab models --fetch {FOR_PHOTOGRAPHS}"
+        )
         small = zoo.find(STAND_IN)
         return Choice(small, zoo.weights_file(small), notice)

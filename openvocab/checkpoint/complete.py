@@ -54,8 +54,14 @@ def complete_state(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, T
         state = expand_token_table(state, sizes.pop())
     if is_partial():
         missing, unexpected = own.keys() - state.keys(), state.keys() - own.keys()
-        logger.warning("partial weights: %d of the model's %d tensors keep their values, such as %s; %d of the file "
-                       "are not the model's", len(missing), len(own), sorted(missing)[:3], len(unexpected))
+        logger.warning(
+            "partial weights: %d of the model's %d tensors keep their values, such as %s; %d of the file "
+            "are not the model's",
+            len(missing),
+            len(own),
+            sorted(missing)[:3],
+            len(unexpected),
+        )
     else:
         guess = model.guess_config(state) if hasattr(model, "guess_config") else None
         check_fits(state, own, guess)
@@ -77,16 +83,20 @@ def check_fits(state: Mapping[str, Tensor], own: Mapping[str, Tensor], guess: st
     common, hint = state.keys() & own.keys(), f"; the checkpoint looks like {guess}" if guess else ""
     if 2 * len(common) < min(len(state), len(own)):  # methods share a few names
         other, mine = sorted(state.keys() - common), sorted(own.keys() - common)
-        raise ValueError(f"checkpoint: belongs to another model: got keys such as {other[:2]}, "
-                         f"expected such as {mine[:2]}{hint}")
+        raise ValueError(
+            f"checkpoint: belongs to another model: got keys such as {other[:2]}, expected such as {mine[:2]}{hint}"
+        )
     for name in own:  # in the model's order, so that the first one is telling
         if name in common and state[name].shape != own[name].shape:
-            raise ValueError(f"checkpoint: {name}: got shape {tuple(state[name].shape)}, "
-                             f"expected {tuple(own[name].shape)}{hint}")
+            raise ValueError(
+                f"checkpoint: {name}: got shape {tuple(state[name].shape)}, expected {tuple(own[name].shape)}{hint}"
+            )
     missing, unexpected = sorted(own.keys() - common), sorted(state.keys() - common)
     if missing or unexpected:
-        raise ValueError(f"checkpoint: {len(missing)} keys missing {missing[:4]} (Detectron2 drops those of another "
-                         f"shape), {len(unexpected)} not expected {unexpected[:4]}{hint}")
+        raise ValueError(
+            f"checkpoint: {len(missing)} keys missing {missing[:4]} (Detectron2 drops those of another "
+            f"shape), {len(unexpected)} not expected {unexpected[:4]}{hint}"
+        )
 
 
 def check_finite(state: Mapping[str, Tensor]) -> None:

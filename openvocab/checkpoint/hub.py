@@ -84,8 +84,7 @@ def fetch(file: HubFile) -> Path:
         # A warning, because this takes minutes and disk, and programs that log nothing else show warnings.
         logger.warning("fetching %s: %s from %s into %s", file.name, _megabytes(size), file.address, folder)
         with _explaining(file):
-            path = Path(hf_hub_download(
-                file.repo_id, file.file_name, repo_type=file.repo_type, etag_timeout=seconds))
+            path = Path(hf_hub_download(file.repo_id, file.file_name, repo_type=file.repo_type, etag_timeout=seconds))
     compare(file, path, known.etag)
     return path
 
@@ -203,7 +202,8 @@ def _require_space(file: HubFile, folder: Path, size: int | None) -> None:
     if size is not None and size > free:
         raise DownloadError(
             f"{file.name}: {file.address}: {_megabytes(size)} do not fit on the disk of {place}, where "
-            f"{_megabytes(free)} are free: free some, or set HF_HOME or HF_HUB_CACHE to a folder on another disk")
+            f"{_megabytes(free)} are free: free some, or set HF_HOME or HF_HUB_CACHE to a folder on another disk"
+        )
 
 
 def _megabytes(size: int | None) -> str:

@@ -42,8 +42,10 @@ def explained(error: Exception, limit: float) -> str:
         return _of_status(status, error.response.headers)
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "FileMetadataError" in kinds:
-        return (f"what answers is no hub ({_line(error)}); it may be the login page of a network or a proxy, "
-                "or HF_ENDPOINT may name something else")
+        return (
+            f"what answers is no hub ({_line(error)}); it may be the login page of a network or a proxy, "
+            "or HF_ENDPOINT may name something else"
+        )
     for kind, found, to_do in _NETWORK_ERRORS:
         if kind in kinds:
             return f"{found} ({_line(error)}); {to_do}"
@@ -64,7 +66,7 @@ def _of_disk(error: OSError) -> str:
         return f"the disk is full{place}; free some space, or set HF_HOME or HF_HUB_CACHE to a folder on another disk"
     if error.errno is None:  # what the library calls a consistency check
         return f"another file came than was announced ({_line(error)}); run the same command again"
-    return (f"cannot write{place} ({error.strerror}); set HF_HOME or HF_HUB_CACHE to a folder that can be written to")
+    return f"cannot write{place} ({error.strerror}); set HF_HOME or HF_HUB_CACHE to a folder that can be written to"
 
 
 def _line(error: Exception) -> str:

@@ -27,8 +27,13 @@ def matching(template: str, name: str) -> tuple[str, ...] | None:
     return None if match is None else match.groups()
 
 
-def rename_state(state: Mapping[str, Value], rules: Sequence[tuple[str, str]], ignored: Iterable[str], source: str,
-                 keep_unknown: bool = False) -> dict[str, Value]:
+def rename_state(
+    state: Mapping[str, Value],
+    rules: Sequence[tuple[str, str]],
+    ignored: Iterable[str],
+    source: str,
+    keep_unknown: bool = False,
+) -> dict[str, Value]:
     """Renames every key by the first rule whose first template fits.
 
     Args:

@@ -196,8 +196,10 @@ def how_to_get(model: ZooModel) -> str:
     if model.page is not None:
         return f"{missing} and can be fetched with a browser only, from {model.page}: {_by_hand(model)}"
     why = " and the network is forbidden (OPENVOCAB_OFFLINE or HF_HUB_OFFLINE)" if offline() else ""
-    return (f"{missing}{why}; with a network, fetch it by `openvocab models --fetch {model.name}`; without one, fetch "
-            f"{model.hub_file.address} elsewhere and {_by_hand(model)}")
+    return (
+        f"{missing}{why}; with a network, fetch it by `openvocab models --fetch {model.name}`; without one, fetch "
+        f"{model.hub_file.address} elsewhere and {_by_hand(model)}"
+    )
 
 
 def _hand_file(model: ZooModel) -> Path | None:

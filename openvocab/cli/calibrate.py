@@ -80,8 +80,9 @@ def _measured(segmenter: "Segmenter", args: argparse.Namespace) -> "Curve":
     return curve_of(segmenter, seen, {"pictures": len(seen), "of": about, "seed": args.seed}, args.seed)
 
 
-def samples(segmenter: "Segmenter", dataset: str | None, count: int, seed: int
-            ) -> "tuple[list[dict[str, Any]], Vocabulary, int, str]":
+def samples(
+    segmenter: "Segmenter", dataset: str | None, count: int, seed: int
+) -> "tuple[list[dict[str, Any]], Vocabulary, int, str]":
     """Chooses labelled pictures.
 
     Args:
@@ -114,8 +115,9 @@ def samples(segmenter: "Segmenter", dataset: str | None, count: int, seed: int
     register_all()
     register_folders(segmenter.cfg.DATASETS.FOLDERS)
     if dataset not in DatasetCatalog:
-        raise ValueError(f"--dataset: got {dataset!r}, which is not registered"
-                         f"{did_you_mean(dataset, DatasetCatalog.list(), 3)}")
+        raise ValueError(
+            f"--dataset: got {dataset!r}, which is not registered{did_you_mean(dataset, DatasetCatalog.list(), 3)}"
+        )
     vocabulary = words_for_test(segmenter.cfg, dataset)
     if vocabulary is None:
         raise ValueError(f"--dataset: got {dataset}, expected one whose labels have words")
@@ -131,8 +133,10 @@ def _read(dicts: Iterable[dict[str, Any]]) -> "Iterator[tuple[np.ndarray, np.nda
 
 
 def _table(curve: "Curve") -> str:
-    lines = [f"absent pixels: at most   shown here   right ones: kept here   at least   from cosine, of "
-             f"{', '.join(map(str, curve.words))} words"]
+    lines = [
+        f"absent pixels: at most   shown here   right ones: kept here   at least   from cosine, of "
+        f"{', '.join(map(str, curve.words))} words"
+    ]
     lines += [f"{point.share:22.3f}   {point.shown:10.3f}   {point.kept:21.3f}   {point.kept_at_least:8.3f}   "
               + " ".join(f"{value:7.3f}" for value in point.thresholds) for point in curve.points]  # fmt: skip
     least = f"{curve.least:g} or more" if curve.least <= 1 else "nothing: too few of the right pixels are kept"

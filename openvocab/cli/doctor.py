@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code, see `openvocab.exit_codes`.
     """
+
     def work() -> int:
         build_parser().parse_args(arguments)
         wrong = 0
@@ -171,8 +172,12 @@ def weights() -> Iterator[Finding]:
         if path is not None and plausible(model, path):
             yield Finding(OK, "weights", f"{model.name}: {path}")
         elif path is not None:
-            yield Finding(WRONG, "weights", f"{model.name}: {path} holds {path.stat().st_size} bytes, too few for "
-                          f"{model.megabytes} MB of parameters: delete it, openvocab models --fetch {model.name}")
+            yield Finding(
+                WRONG,
+                "weights",
+                f"{model.name}: {path} holds {path.stat().st_size} bytes, too few for "
+                f"{model.megabytes} MB of parameters: delete it, openvocab models --fetch {model.name}",
+            )
         elif model.shipped:
             yield Finding(WRONG, "weights", f"{model.name} should come with the package: install it again")
     if zoo.on_disk(zoo.find(FOR_PHOTOGRAPHS)) is None:

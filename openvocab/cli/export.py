@@ -71,8 +71,10 @@ def _show(exported: "Exported") -> None:
     labels = "" if agreement.same_labels is None else f"labels equal on {100 * agreement.same_labels:.2f} %, "
     say(f"\n{shown(exported.path)}  {exported.path.stat().st_size / 1e6:.0f} MB")
     say(signatures(exported.about))
-    say(f"  checked     {labels}differs by {agreement.difference:.1e} of the largest value; {agreement.seconds:.2f} s, "
-        f"the model {agreement.model_seconds:.2f} s")
+    say(
+        f"  checked     {labels}differs by {agreement.difference:.1e} of the largest value; {agreement.seconds:.2f} s, "
+        f"the model {agreement.model_seconds:.2f} s"
+    )
 
 
 def _describe(path: Path) -> int:

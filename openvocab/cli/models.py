@@ -45,8 +45,10 @@ def show(chosen: Sequence[ZooModel] = ()) -> None:
     for model in chosen or zoo.models():
         say(card_of(model) if chosen else line_of(model))
     if not chosen:
-        say("\nFirst: + on this disk, - not. mIoU in percent, published (EmojiScapes: measured here). All of one: "
-            "openvocab models NAME")
+        say(
+            "\nFirst: + on this disk, - not. mIoU in percent, published (EmojiScapes: measured here). All of one: "
+            "openvocab models NAME"
+        )
 
 
 def _fetch(chosen: Sequence[ZooModel]) -> int:

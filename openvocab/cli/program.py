@@ -17,7 +17,7 @@ COMMANDS = {
     "web": "a page in the browser: drop a picture, type words, see the masks",
     "export": "a model as one file (ONNX, torch) for other programs and any words",
     "words": "a report on words: identical, nearly the same, never seen; their embeddings as a file",
-    "calibrate": "measures a model's curve of \"none of these\", for segment --absent",
+    "calibrate": 'measures a model\'s curve of "none of these", for segment --absent',
     "train": "trains a config (train_net.py)",
     "evaluate": "evaluates a checkpoint on benchmarks or folders of your own (train_net.py --eval-only)",
     "report": "a page about a training, or several side by side: results, curves, sheets",

@@ -25,11 +25,17 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, program: str, description: str, examples: str = "", **options: Any) -> None:
         epilog = "\n\n".join(filter(None, (examples, exit_codes.TABLE)))
-        super().__init__(program, description=description, epilog=epilog,
-                         formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(
+            program,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-                   ) -> argparse.Namespace:
+    def parse_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
         """Parses; an empty text, which a variable that is not set leaves behind, stands for nothing.
 
         Args:
@@ -94,6 +100,7 @@ def command(
         A function of the arguments, by default those of the process, that gives the exit code
         (`openvocab.exit_codes`).
     """
+
     def main(arguments: Sequence[str] | None = None) -> int:
         return run_with_warnings(lambda: work(build_parser().parse_args(arguments)))
 

@@ -37,6 +37,7 @@ def main(
     Returns:
         Exit code, see `openvocab.exit_codes`.
     """
+
     def work() -> int:
         parser = build_parser(program, pictures)
         args = parser.parse_args(arguments)
@@ -68,8 +69,9 @@ def _run_video(args: argparse.Namespace) -> int:
         say(f"video       {run}")
 
         def segment(frame: "np.ndarray") -> "np.ndarray":
-            result = segmenter(frame[..., ::-1], words[0], background=words[1], threshold=args.threshold,
-                               absent=args.absent)
+            result = segmenter(
+                frame[..., ::-1], words[0], background=words[1], threshold=args.threshold, absent=args.absent
+            )
             return result.overlay()[..., ::-1]
 
         try:
@@ -106,8 +108,10 @@ def _segmenter(args: argparse.Namespace, words: "Words", single: bool) -> "Segme
     if background:
         say(f"background  {_words_line(background)}")
     if cut:
-        say(f"absent      at most {cut.absent:g} of their pixels is shown: cosine {cut.threshold:.3f} by "
-            f"{shown(cut.curve)}")
+        say(
+            f"absent      at most {cut.absent:g} of their pixels is shown: cosine {cut.threshold:.3f} by "
+            f"{shown(cut.curve)}"
+        )
     return segmenter
 
 

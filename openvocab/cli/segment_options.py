@@ -53,8 +53,13 @@ def build_parser(program: str = "openvocab segment", pictures: Path | None = Non
                        "trained here, else the mean of all)")  # fmt: skip
     words.add_argument("--background", metavar="WORDS", help='words that come out as "none of these"')
     words.add_argument("--threshold", type=float, metavar="S", help='scores below S (0..1) become "none of these"')
-    words.add_argument("--absent", type=float, metavar="Q", help='"none of these": of the pixels of words that are not '
-                       "there at most the share Q (0..1) is shown; needs the model's curve (`openvocab calibrate`)")
+    words.add_argument(
+        "--absent",
+        type=float,
+        metavar="Q",
+        help='"none of these": of the pixels of words that are not '
+        "there at most the share Q (0..1) is shown; needs the model's curve (`openvocab calibrate`)",
+    )
     model = parser.add_argument_group("model")
     model.add_argument("--model", metavar="NAME", help="see `openvocab models` (default: catseg_b, fetched once"
                        f"{drawn})")  # fmt: skip
@@ -165,7 +170,8 @@ def pictures_of(args: argparse.Namespace) -> "Inputs":
             raise ValueError("--input: none given, expected files, folders or patterns (or --video-input, --webcam)")
         if not args.pictures.is_dir():
             raise ValueError(
-                f"--input: none given, and the pictures that come with the demo are missing ({args.pictures})")
+                f"--input: none given, and the pictures that come with the demo are missing ({args.pictures})"
+            )
         inputs = [str(args.pictures)]
     if args.recursive and not any(Path(path).is_dir() for path in inputs):
         raise ValueError(f"--recursive: expected a folder among the inputs, got {', '.join(map(str, inputs[:3]))}")

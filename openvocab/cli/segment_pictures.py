@@ -65,8 +65,12 @@ def run(args: argparse.Namespace, load: "Callable[[argparse.Namespace, Words, bo
 
 
 def _segment_all(
-    args: argparse.Namespace, words: "Words", found: "Inputs", plan: "Plan",
-    load: "Callable[[argparse.Namespace, Words, bool], Segmenter]", tally: "Tally",
+    args: argparse.Namespace,
+    words: "Words",
+    found: "Inputs",
+    plan: "Plan",
+    load: "Callable[[argparse.Namespace, Words, bool], Segmenter]",
+    tally: "Tally",
 ) -> None:
     from openvocab.files import remove_partials
     from openvocab.inference.plan import LOCK
@@ -89,8 +93,14 @@ def _segment_all(
             return
         if plan.several:
             root = plan.root if plan.whole else ""
-            question = question_of(segmenter, words, threshold=args.threshold, formats=plan.formats, root=root,
-                                   **_absent(args, words, segmenter))
+            question = question_of(
+                segmenter,
+                words,
+                threshold=args.threshold,
+                formats=plan.formats,
+                root=root,
+                **_absent(args, words, segmenter),
+            )
             record = stack.enter_context(closing(Record(plan.folder, question)))
             remove_partials(lambda: (record.path, *plan.files()))
         _go_on(args, words, plan, segmenter, record, tally)
@@ -108,14 +118,21 @@ def _absent(args: argparse.Namespace, words: "Words", segmenter: "Segmenter") ->
 
 
 def _go_on(
-    args: argparse.Namespace, words: "Words", plan: "Plan", segmenter: "Segmenter", record: "Record | None",
+    args: argparse.Namespace,
+    words: "Words",
+    plan: "Plan",
+    segmenter: "Segmenter",
+    record: "Record | None",
     tally: "Tally",
 ) -> None:
     """Does what is still to be done."""
     from openvocab.inference.batch import run_batch
 
-    todo = plan.jobs if record is None else [job for job in plan.jobs
-                                            if not record.has(job.picture, job.stem, plan.files([job]))]
+    todo = (
+        plan.jobs
+        if record is None
+        else [job for job in plan.jobs if not record.has(job.picture, job.stem, plan.files([job]))]
+    )
     done = {job.number for job in plan.jobs} - {job.number for job in todo}
     tally.done += len(done)
     if done:
@@ -146,8 +163,10 @@ def _shower(plan: "Plan", count: int, record: "Record | None", done: set[int]) -
         if written.error is None:
             names = " ".join(shown(os.path.relpath(file, plan.folder)) for file in written.files)
             height, width = result.labels.shape
-            say(f"[{job.number}/{len(plan.jobs)}] {shown(job.picture)}  {width}x{height}  {_areas_line(result)}  "
-                f"({seconds:.1f} s{pace.left()})\n      {shown(plan.folder)}/: {names}")
+            say(
+                f"[{job.number}/{len(plan.jobs)}] {shown(job.picture)}  {width}x{height}  {_areas_line(result)}  "
+                f"({seconds:.1f} s{pace.left()})\n      {shown(plan.folder)}/: {names}"
+            )
         if estimate := pace.estimate():
             say(estimate[0])
             if estimate[1]:

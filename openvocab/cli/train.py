@@ -64,13 +64,24 @@ def build_parser(program: str = "openvocab train", evaluate: bool = False) -> ar
     detectron2.add_argument(
         "--num-processes", type=int, default=0, help="CPU processes on this machine, with --num-gpus 0 (default 1)"
     )
-    detectron2.add_argument("--max-hours", type=_above_zero(float), metavar="H", help="saves, and leaves with exit "
-                            "code 75 before H hours are over")
-    if not evaluate:
-        detectron2.add_argument("--keep", type=_above_zero(int), default=0, metavar="N", help="of the periodic "
-                                "checkpoints only the newest N stay, beside the best and the last (default: all)")
     detectron2.add_argument(
-        "--dry-run", action="store_true", help="all that comes before a training and two real steps, then its time and "
+        "--max-hours",
+        type=_above_zero(float),
+        metavar="H",
+        help="saves, and leaves with exit code 75 before H hours are over",
+    )
+    if not evaluate:
+        detectron2.add_argument(
+            "--keep",
+            type=_above_zero(int),
+            default=0,
+            metavar="N",
+            help="of the periodic checkpoints only the newest N stay, beside the best and the last (default: all)",
+        )
+    detectron2.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="all that comes before a training and two real steps, then its time and "
         "memory; writes nothing, also beside a training in OUTPUT_DIR",
     )
     description = "Evaluates a checkpoint (MODEL.WEIGHTS)." if evaluate else "Trains a config, and evaluates it."
@@ -331,4 +342,3 @@ def job_config(args: argparse.Namespace, device: str) -> CfgNode:
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     return cfg
-

@@ -71,8 +71,11 @@ def _run(args: argparse.Namespace) -> int:
     root_path = "" if args.root_path is None else "/" + args.root_path.strip("/")
     # What a model has never seen is told to who asks; what people ask stays out of the log.
     logging.getLogger("openvocab.inference.segmenter").setLevel(logging.ERROR)
-    with sigterm_is_ctrl_c(), listen(args.host, args.port) as taken, \
-            tempfile.TemporaryDirectory(prefix="openvocab-web-") as folder:
+    with (
+        sigterm_is_ctrl_c(),
+        listen(args.host, args.port) as taken,
+        tempfile.TemporaryDirectory(prefix="openvocab-web-") as folder,
+    ):
         desk = Desk(Models(_offers(args)), Limits())
         desk.models.segmenter(next(iter(desk.models.offers)))  # what is wrong with it shows before anybody visits
         app = build_app(desk, Path(folder), examples, exact, root_path)
@@ -91,8 +94,9 @@ def _offers(args: argparse.Namespace) -> "list[Offer]":
     if not args.config_file:
         return offers_of(args.model, args.device, args.dtype, not args.no_download)
     config = str(config_path(args.config_file))
-    own = Offer(Path(config).stem, f"parameters from {args.weights}",
-                loader(config, args.weights, args.device, args.dtype))
+    own = Offer(
+        Path(config).stem, f"parameters from {args.weights}", loader(config, args.weights, args.device, args.dtype)
+    )
     return [own, *(offers_of(args.model, args.device, args.dtype, not args.no_download) if args.model else [])]
 
 

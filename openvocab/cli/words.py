@@ -100,8 +100,9 @@ def _write(path: Path, segmenter: "Segmenter", vocabulary: "Vocabulary") -> int:
     return len(content)
 
 
-def _report(vocabulary: "Vocabulary", segmenter: "Segmenter | None", args: argparse.Namespace, missing: str
-            ) -> dict[str, Any]:
+def _report(
+    vocabulary: "Vocabulary", segmenter: "Segmenter | None", args: argparse.Namespace, missing: str
+) -> dict[str, Any]:
     """Collects what there is to say, in plain values; "near", "never_seen" and "join" are None without a model."""
     from openvocab.vocab.alike import identical, prompts_of
     from openvocab.vocab.vocabulary import as_vocabulary
@@ -127,8 +128,11 @@ def _of_model(asked: "Vocabulary", names: list[str], segmenter: "Segmenter", lea
     from openvocab.vocab.alike import near
 
     unknown = set(segmenter.unknown_words(asked))
-    pairs = [pair for pair in near(asked, torch.from_numpy(segmenter.text_embeddings(asked)), least)
-             if not unknown & {*asked.texts()[pair.first], *asked.texts()[pair.second]}]  # what it cannot read is alike
+    pairs = [
+        pair
+        for pair in near(asked, torch.from_numpy(segmenter.text_embeddings(asked)), least)
+        if not unknown & {*asked.texts()[pair.first], *asked.texts()[pair.second]}
+    ]  # what it cannot read is alike
     return {
         "templates": len(segmenter.model.vocabulary.templates),
         "near": [{"words": [names[pair.first], names[pair.second]], "cosine": round(pair.cosine, 4)} for pair in pairs],
@@ -186,8 +190,10 @@ def _of_dataset(name: str) -> "Vocabulary":
     datasets = {entry.name: entry.vocabulary for entry in CATALOG}
     if name not in datasets:
         hint = did_you_mean(name, [*builtin_names(), *datasets], 3)
-        raise ValueError(f"words: got {name!r}, expected a benchmark's vocabulary ({', '.join(builtin_names())}) or "
-                         f"dataset{hint}, or words with a comma ({name + ','!r} is one word)")
+        raise ValueError(
+            f"words: got {name!r}, expected a benchmark's vocabulary ({', '.join(builtin_names())}) or "
+            f"dataset{hint}, or words with a comma ({name + ','!r} is one word)"
+        )
     return Vocabulary.builtin(datasets[name])
 
 

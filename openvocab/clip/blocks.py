@@ -45,8 +45,9 @@ class SplitAttention(nn.Module):
         """
         q_bias, k_bias, v_bias = self.in_proj_bias.chunk(3)
         projections = ((self.q_proj_weight, q_bias), (self.k_proj_weight, k_bias), (self.v_proj_weight, v_bias))
-        q, k, v = (F.linear(x, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                   for weight, bias in projections)
+        q, k, v = (
+            F.linear(x, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2) for weight, bias in projections
+        )
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.out_proj(mixed.transpose(1, 2).flatten(2))
 

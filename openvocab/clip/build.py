@@ -113,21 +113,26 @@ def state_of_tag(name: str, tag: str) -> dict[str, Tensor]:
     """
     known = [] if name in own_configs() else open_clip.list_pretrained_tags_by_model(name)
     if tag not in known:
-        raise ValueError(f"pretrained: got {tag!r}, expected a file or one of {known} for {name} "
-                         "(MODEL.CLIP.PRETRAINED)")
+        raise ValueError(
+            f"pretrained: got {tag!r}, expected a file or one of {known} for {name} (MODEL.CLIP.PRETRAINED)"
+        )
     quick_gelu = bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False))
     if quick_gelu != text_spec(name).quick_gelu:
         hint = f"{name}-quickgelu" if quick_gelu else name.removesuffix("-quickgelu")
-        raise ValueError(f"pretrained: {tag!r} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, "
-                         f"but {name} computes the other; expected MODEL.CLIP.NAME {hint}")
+        raise ValueError(
+            f"pretrained: {tag!r} was trained with {'QuickGELU' if quick_gelu else 'GELU'}, "
+            f"but {name} computes the other; expected MODEL.CLIP.NAME {hint}"
+        )
     try:
         return open_clip.create_model(name, pretrained=tag, precision="fp32").state_dict()
     except (OSError, RuntimeError) as error:  # the library's are of many kinds, with long tracebacks
         source = open_clip.get_pretrained_cfg(name, tag)
         place = source.get("url") or f"{source.get('hf_hub', '')} on the Hugging Face Hub"
-        raise ValueError(f"pretrained: CLIP {name} ({tag!r}) cannot be fetched from {place}: "
-                         f"{' '.join(str(error).split())[:200]}; on a machine without a network pass a file "
-                         "(MODEL.CLIP.PRETRAINED), or a whole checkpoint (MODEL.WEIGHTS)") from error
+        raise ValueError(
+            f"pretrained: CLIP {name} ({tag!r}) cannot be fetched from {place}: "
+            f"{' '.join(str(error).split())[:200]}; on a machine without a network pass a file "
+            "(MODEL.CLIP.PRETRAINED), or a whole checkpoint (MODEL.WEIGHTS)"
+        ) from error
 
 
 def from_open_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

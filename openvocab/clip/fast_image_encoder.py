@@ -45,8 +45,10 @@ class FastImageEncoder:
         step = 1 if device == "cpu" else len(views)
         with torch.autocast(device, enabled=False):
             parts = [tower(part.to(tower.proj.dtype), taps) for part in views.split(step)]
-        return ClipFeatures(torch.cat([part.dense for part in parts]),
-                            tuple(torch.cat(maps) for maps in zip(*(part.taps for part in parts))))
+        return ClipFeatures(
+            torch.cat([part.dense for part in parts]),
+            tuple(torch.cat(maps) for maps in zip(*(part.taps for part in parts))),
+        )
 
 
 def _fast_tower(visual: ImageEncoder, dtype: torch.dtype) -> ImageEncoder:

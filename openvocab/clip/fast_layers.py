@@ -22,11 +22,18 @@ SIGMOID_SLOPE = 1.702  # of QuickGELU
 
 def packs(weight: Tensor) -> bool:
     """Says whether oneDNN's packed product takes a weight: on an x86 CPU in float32, or bfloat16 with AVX-512."""
-    return (weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
-            and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-            and hasattr(torch.ops.mkldnn, "_linear_pointwise") and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-            and (weight.dtype == torch.float32
-                 or weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+    return (
+        weight.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and (
+            weight.dtype == torch.float32
+            or weight.dtype == torch.bfloat16
+            and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+    )
 
 
 class FastLinear(nn.Module):
@@ -122,8 +129,12 @@ class FastValues(FastAttention):
         return self.out(self.qkv(x).chunk(3, dim=-1)[2])
 
 
-def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[nn.Module, nn.Module] | None = None,
-              memory_format: torch.memory_format = torch.preserve_format) -> nn.Module:
+def fast_copy(
+    module: nn.Module,
+    dtype: torch.dtype,
+    instead: Mapping[nn.Module, nn.Module] | None = None,
+    memory_format: torch.memory_format = torch.preserve_format,
+) -> nn.Module:
     """Copies a module in a precision, with its linear layers replaced by fast ones.
 
     The activation in a `Sequential` of linear layer, activation, linear layer goes into the first.
@@ -159,8 +170,9 @@ def fast_copy(module: nn.Module, dtype: torch.dtype, instead: Mapping[nn.Module,
 
 
 def _kept_tensors(module: nn.Module, memo: Mapping[int, Any]) -> Iterator[Tensor]:
-    yield from (tensor for tensors in (module._parameters, module._buffers) for tensor in tensors.values()
-                if tensor is not None)
+    yield from (
+        tensor for tensors in (module._parameters, module._buffers) for tensor in tensors.values() if tensor is not None
+    )
     for part in module.children():
         if id(part) not in memo:
             yield from _kept_tensors(part, memo)
@@ -170,8 +182,9 @@ def _is_linear(part: nn.Module) -> bool:
     return type(part) is nn.Linear
 
 
-def fast_linear(linear: nn.Linear, dtype: torch.dtype, activation: nn.Module | None = None,
-                scales: tuple[float, float] = (1.0, 1.0)) -> FastLinear:
+def fast_linear(
+    linear: nn.Linear, dtype: torch.dtype, activation: nn.Module | None = None, scales: tuple[float, float] = (1.0, 1.0)
+) -> FastLinear:
     """Makes a fast layer of a linear layer.
 
     Args:
@@ -183,8 +196,10 @@ def fast_linear(linear: nn.Linear, dtype: torch.dtype, activation: nn.Module | N
     Returns:
         The fast layer.
     """
-    weight, bias = (None if part is None else (part if scale == 1 else scale * part.double()).to(dtype)
-                    for part, scale in zip((linear.weight, linear.bias), scales))
+    weight, bias = (
+        None if part is None else (part if scale == 1 else scale * part.double()).to(dtype)
+        for part, scale in zip((linear.weight, linear.bias), scales)
+    )
     return FastLinear(weight, bias, activation)
 
 

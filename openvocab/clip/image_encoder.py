@@ -107,8 +107,9 @@ class ImageEncoder(nn.Module):
         """
         # The constants are made here and not kept as buffers: a buffer would be rounded by `model.to(torch.bfloat16)`.
         dtype = image.dtype if image.dtype == torch.float64 else torch.float32
-        mean, std = (to_device(values, image.device, dtype)[:, None, None]
-                     for values in (self.spec.mean, self.spec.std))
+        mean, std = (
+            to_device(values, image.device, dtype)[:, None, None] for values in (self.spec.mean, self.spec.std)
+        )
         return (image.to(dtype) - mean) / std
 
 

@@ -32,8 +32,10 @@ class LowRank(nn.Module):
     def __init__(self, weight: Tensor, rank: int):
         super().__init__()
         if not 0 < rank < min(weight.shape):
-            raise ValueError(f"MODEL.CLIP.RANK: got {rank}, expected 1..{min(weight.shape) - 1} for weights of shape "
-                             f"{tuple(weight.shape)}")
+            raise ValueError(
+                f"MODEL.CLIP.RANK: got {rank}, expected 1..{min(weight.shape) - 1} for weights of shape "
+                f"{tuple(weight.shape)}"
+            )
         # No function of torch.nn.init: a model that is loaded next is built without those, and 0 times NaN is NaN.
         self.down = nn.Parameter(torch.randn(rank, weight.shape[1], device=weight.device) * weight.shape[1] ** -0.5)
         self.up = nn.Parameter(torch.zeros(weight.shape[0], rank, device=weight.device))
@@ -79,8 +81,10 @@ class LowRankState:
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Returns {name of a weight: {"original", "down", "up"}}."""
-        return {name: {"original": original, "down": added.down.detach(), "up": added.up.detach()}
-                for name, original, added in _low_rank(self._model)}
+        return {
+            name: {"original": original, "down": added.down.detach(), "up": added.up.detach()}
+            for name, original, added in _low_rank(self._model)
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores them.

@@ -152,8 +152,9 @@ def _read_config(name: str) -> dict[str, Any]:
     config = json.loads(own[name].read_text(encoding="utf-8")) if name in own else open_clip.get_model_config(name)
     if config is None:
         near = difflib.get_close_matches(name, [*own, *open_clip.list_models()], n=4, cutoff=0.5)
-        raise ValueError(f"name: got {name!r}, expected a CLIP of open_clip or of {CONFIG_FOLDER}, such as "
-                         f"{', '.join(near or own)}")
+        raise ValueError(
+            f"name: got {name!r}, expected a CLIP of open_clip or of {CONFIG_FOLDER}, such as {', '.join(near or own)}"
+        )
     return config
 
 
@@ -168,9 +169,13 @@ def check_is_plain_clip(name: str, config: dict[str, Any]) -> None:
         ValueError: names the settings that are not supported.
     """
     vision, text = config["vision_cfg"], config["text_cfg"]
-    odd = sorted({f"vision_cfg.{key}" for key in vision.keys() - VISION_KEYS}
-                 | {f"text_cfg.{key}" for key in text.keys() - TEXT_KEYS}
-                 | config.keys() - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"})
+    odd = sorted(
+        {f"vision_cfg.{key}" for key in vision.keys() - VISION_KEYS}
+        | {f"text_cfg.{key}" for key in text.keys() - TEXT_KEYS}
+        | config.keys() - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+    )
     if odd or not isinstance(vision.get("layers"), int) or not isinstance(vision.get("image_size"), int):
-        raise ValueError(f"name: got {name!r}, expected a plain CLIP vision transformer on square images, "
-                         f"but its configuration sets {odd or 'several stages or a rectangular image'}")
+        raise ValueError(
+            f"name: got {name!r}, expected a plain CLIP vision transformer on square images, "
+            f"but its configuration sets {odd or 'several stages or a rectangular image'}"
+        )

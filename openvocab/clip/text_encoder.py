@@ -50,8 +50,7 @@ class TextEncoder(nn.Module):
         table = torch.empty(spec.vocab_size, spec.width)  # given, or it would be filled twice
         self.token_embedding = nn.Embedding(spec.vocab_size, spec.width, _weight=table)
         self.positional_embedding = nn.Parameter(torch.empty(spec.context_length, spec.width))
-        self.transformer = Transformer(
-            spec.width, spec.layers, spec.heads, spec.mlp_width, spec.quick_gelu)
+        self.transformer = Transformer(spec.width, spec.layers, spec.heads, spec.mlp_width, spec.quick_gelu)
         self.ln_final = nn.LayerNorm(spec.width)
         self.text_projection = nn.Parameter(torch.empty(spec.width, spec.embed_dim))
         nn.init.normal_(self.token_embedding.weight, std=0.02)
@@ -117,11 +116,16 @@ class TextEncoder(nn.Module):
         tokenizer = shared_tokenizer(self.spec.context_length)
         start, end = tokenizer.sot_token_id, tokenizer.eot_token_id
         rows = [[start, *tokenizer.encode(clean(text)), end] for text in texts]
-        longer = [f"{text if len(text) <= 80 else text[:77] + '...'!r} ({len(row)})" for text, row in zip(texts, rows)
-                  if len(row) > self.spec.context_length]
+        longer = [
+            f"{text if len(text) <= 80 else text[:77] + '...'!r} ({len(row)})"
+            for text, row in zip(texts, rows)
+            if len(row) > self.spec.context_length
+        ]
         if longer:
-            raise ValueError(f"vocabulary: got texts of more tokens than the context of {self.spec.name} holds, "
-                             f"expected at most {self.spec.context_length}: {', '.join(longer)}")
+            raise ValueError(
+                f"vocabulary: got texts of more tokens than the context of {self.spec.name} holds, "
+                f"expected at most {self.spec.context_length}: {', '.join(longer)}"
+            )
         return rows
 
     def encode_tokens(self, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -151,7 +155,7 @@ class TextEncoder(nn.Module):
         Returns:
             (n, C), not normalised.
         """
-        x = self.token_embedding(tokens) + self.positional_embedding[:tokens.shape[1]]
+        x = self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
         for block in self.transformer.resblocks:
             x = block(x, causal=True)
         x = x[torch.arange(tokens.shape[0], device=tokens.device), last]
@@ -179,7 +183,7 @@ class TextEncoder(nn.Module):
         unique = {text: None for channel in prompts for text in channel}
         rows = dict(zip(unique, self.tokenize(list(unique))))
         ordered = sorted(rows, key=lambda text: len(rows[text]))  # batches of similar length waste least
-        batches = [ordered[start:start + TEXTS_PER_BATCH] for start in range(0, len(ordered), TEXTS_PER_BATCH)]
+        batches = [ordered[start : start + TEXTS_PER_BATCH] for start in range(0, len(ordered), TEXTS_PER_BATCH)]
         encoded = torch.cat([self.encode_tokens([rows[text] for text in batch]) for batch in batches])
         encoded = F.normalize(encoded, dim=-1)
 

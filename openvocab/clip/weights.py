@@ -16,8 +16,13 @@ logger = logging.getLogger(__name__)
 ROWS, VALUES, TABLE = "token_embedding.rows", "token_embedding.values", "token_embedding.weight"
 
 # Schedulers leave NumPy numbers in training checkpoints; these types hold numbers and nothing that runs.
-NUMPY_NUMBERS = (np._core.multiarray.scalar, (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype,
-                 type(np.dtype("float64")), type(np.dtype("int64")))
+NUMPY_NUMBERS = (
+    np._core.multiarray.scalar,
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    np.dtype,
+    type(np.dtype("float64")),
+    type(np.dtype("int64")),
+)
 
 # What torch raises on bytes that are no weights: a cut archive makes it seek before the start of the file, and text
 # runs through the unpickler until some instruction has nothing to work on.
@@ -106,8 +111,9 @@ def refuse_text(path: Path) -> bytes:
     if not start:
         raise ValueError(f"path: {path} is truncated: it holds {len(head)} blank bytes, expected weights")
     if start.startswith(LFS_POINTER):
-        raise ValueError(f"path: {path} is a git-lfs pointer, not the weights that it stands for: git lfs pull fetches "
-                         "them")
+        raise ValueError(
+            f"path: {path} is a git-lfs pointer, not the weights that it stands for: git lfs pull fetches them"
+        )
     if re.match(rb"<(!doctype html|html|head|\?xml)", start, re.IGNORECASE):
         title = re.search(rb"<title[^>]*>\s*([^<]*?)\s*<", start, re.IGNORECASE)
         named = f" ({title[1].decode(errors='replace')!r})" if title else ""
@@ -124,13 +130,16 @@ def _state_in(content: object, path: str | Path) -> Mapping[str, Tensor]:
         if not found:
             break
         if len(found) > 1:
-            logger.warning("%s holds weights under %s: those under %r are used", path, ", ".join(map(repr, found)),
-                           found[0])
+            logger.warning(
+                "%s holds weights under %s: those under %r are used", path, ", ".join(map(repr, found)), found[0]
+            )
         content = content[found[0]]
     if not isinstance(content, Mapping) or not _is_state(content):
         got = f"the keys {sorted(map(str, content))[:8]}" if isinstance(content, Mapping) else type(content).__name__
-        raise ValueError(f"path: {path} holds no state dict (got {got}), expected names and tensors, at its top or "
-                         f"under one of {', '.join(PLACES)}")
+        raise ValueError(
+            f"path: {path} holds no state dict (got {got}), expected names and tensors, at its top or "
+            f"under one of {', '.join(PLACES)}"
+        )
     return content
 
 
@@ -173,11 +182,14 @@ def expand_token_table(state: Mapping[str, Tensor], vocab_size: int) -> dict[str
         prefix = name.removesuffix(ROWS)
         rows, values = expanded.pop(name), expanded.pop(prefix + VALUES, None)
         if values is None or len(values) != len(rows):
-            raise ValueError(f"checkpoint: {prefix + VALUES}: got {None if values is None else len(values)} rows, "
-                             f"expected {len(rows)} as in {name}")
+            raise ValueError(
+                f"checkpoint: {prefix + VALUES}: got {None if values is None else len(values)} rows, "
+                f"expected {len(rows)} as in {name}"
+            )
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < vocab_size:
-            raise ValueError(f"checkpoint: {name}: got rows {int(rows.min())}..{int(rows.max())}, "
-                             f"expected 0..{vocab_size - 1}")
+            raise ValueError(
+                f"checkpoint: {name}: got rows {int(rows.min())}..{int(rows.max())}, expected 0..{vocab_size - 1}"
+            )
         expanded[prefix + TABLE] = values.new_zeros(vocab_size, values.shape[1]).index_copy(0, rows, values)
     return expanded
 
@@ -221,7 +233,9 @@ def _read_torch(path: Path) -> object:
         with torch.serialization.safe_globals(list(NUMPY_NUMBERS)), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"path: {path} is no weights file, or holds Python objects besides tensors and numbers, "
-                         "which could run code; expected a state dict") from error
+        raise ValueError(
+            f"path: {path} is no weights file, or holds Python objects besides tensors and numbers, "
+            "which could run code; expected a state dict"
+        ) from error
     except UNREADABLE as error:
         raise ValueError(f"path: {path} is truncated, cannot be read or is no weights file") from error

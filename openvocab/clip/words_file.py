@@ -35,8 +35,13 @@ def write_embeddings(vocabulary: Vocabulary, templates: Sequence[str], encoder: 
     """
     with torch.inference_mode():
         values = encoder(vocabulary, templates).embeddings.float().cpu().numpy()
-    about = EmbeddedWords([list(entry) for entry in vocabulary.entries], vocabulary.synonyms or "mean", list(templates),
-                          encoder.spec.name, digest_of_parameters(encoder))
+    about = EmbeddedWords(
+        [list(entry) for entry in vocabulary.entries],
+        vocabulary.synonyms or "mean",
+        list(templates),
+        encoder.spec.name,
+        digest_of_parameters(encoder),
+    )
     text = json.dumps({"written_by": MARK, **about._asdict()}, ensure_ascii=False)
     return save({TENSOR: values}, {METADATA_KEY: text})
 
@@ -63,9 +68,11 @@ def read_embeddings(path: Path, encoder: TextEncoder) -> tuple[EmbeddedWords, Te
     wanted = (len(about.entries), len(about.templates), encoder.spec.embed_dim)
     own = digest_of_parameters(encoder)
     if about.text_tower != own:
-        raise ValueError(f"words: {path} holds embeddings of another CLIP's text tower ({about.clip}, "
-                         f"{about.text_tower[:12]}), expected those of this model ({encoder.spec.name}, {own[:12]}): "
-                         "write them anew with `openvocab words --model`")
+        raise ValueError(
+            f"words: {path} holds embeddings of another CLIP's text tower ({about.clip}, "
+            f"{about.text_tower[:12]}), expected those of this model ({encoder.spec.name}, {own[:12]}): "
+            "write them anew with `openvocab words --model`"
+        )
     if tuple(values.shape) != wanted:
         raise ValueError(f"words: {path} holds embeddings {tuple(values.shape)}, expected {wanted}")
     return about, values

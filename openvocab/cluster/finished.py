@@ -69,8 +69,10 @@ def answered(folder: Path, question: Question) -> dict[str, bool]:
     names = [name for name in names if not _LEFT_BY_A_KILL.fullmatch(name)]
     foreign = [name for name in names if not name.endswith(".parquet")]
     if foreign:
-        raise ValueError(f"output: expected a folder of its own for the answers, got {counted(foreign, 'others')} in "
-                         f"{folder} (left as it is; move it away, or write somewhere else)")
+        raise ValueError(
+            f"output: expected a folder of its own for the answers, got {counted(foreign, 'others')} in "
+            f"{folder} (left as it is; move it away, or write somewhere else)"
+        )
     done: dict[str, bool] = {}
     for name in names:
         for path, error in _rows(folder / name, question):
@@ -88,8 +90,9 @@ def _rows(path: Path, question: Question) -> list[tuple[str, str | None]]:
             raise ValueError(f"output: {path} is none of ours, expected a folder of its own for the answers")
         difference = question.difference(text.decode())
         if difference:
-            raise ValueError(f"output: {path.parent} holds the answers to another question, {difference}; choose "
-                             "another --output")
+            raise ValueError(
+                f"output: {path.parent} holds the answers to another question, {difference}; choose another --output"
+            )
         table = file.read(columns=["path", "error"])
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"output: {path} cannot be read as Parquet ({message_of(error)}); move it away") from error

@@ -45,8 +45,9 @@ def check_wish(workers: int | None, gpus: float | None, device: str | None) -> N
         raise ValueError(f"--device and --gpus-per-worker: got {device} and {gpus:g}, which contradict each other")
 
 
-def find_places(nodes: Sequence[dict[str, Any]], workers: int | None, gpus: float | None, device: str | None,
-                model_size: int) -> Places:
+def find_places(
+    nodes: Sequence[dict[str, Any]], workers: int | None, gpus: float | None, device: str | None, model_size: int
+) -> Places:
     """Fits workers onto machines: one per core or per share of a GPU, where nothing else is said.
 
     Args:
@@ -64,15 +65,19 @@ def find_places(nodes: Sequence[dict[str, Any]], workers: int | None, gpus: floa
     if gpus is None:
         gpus = 1.0 if device == "cuda" or available and device is None else 0.0
     if gpus and not available:
-        raise ValueError(f"--gpus-per-worker: expected GPUs for {gpus:g} per worker, Ray found none on "
-                         f"{_counted(len(nodes), 'machine')}")
+        raise ValueError(
+            f"--gpus-per-worker: expected GPUs for {gpus:g} per worker, Ray found none on "
+            f"{_counted(len(nodes), 'machine')}"
+        )
     # Ray gives shares of one GPU to one worker: 0.6 fits once onto each.
     fitting = [min(int(node.get("CPU", 0)), int(node.get("GPU", 0)) * int(1 / gpus + 1e-6) if gpus else 1 << 30)
                for node in nodes]  # fmt: skip
     if workers is not None and workers > sum(fitting):
         what = f"{gpus:g} GPU and a core" if gpus else "a core"
-        raise ValueError(f"--workers: got {workers}, expected at most {sum(fitting)} on "
-                         f"{_counted(len(nodes), 'machine')}, {what} for each")
+        raise ValueError(
+            f"--workers: got {workers}, expected at most {sum(fitting)} on "
+            f"{_counted(len(nodes), 'machine')}, {what} for each"
+        )
     if not sum(fitting):
         raise ValueError(f"--workers: expected at least one core, Ray found none on {_counted(len(nodes), 'machine')}")
     roomy = sum(min(count, int(node.get("memory", 0) // (_MODEL * model_size + _PROCESS)))

@@ -64,8 +64,9 @@ class _Progress:
         if self.failed <= _NAMED:
             report(line)
         elif self.failed == _NAMED + 1:
-            report("further pictures failed, too; those of which nothing else is to be had have their error in the "
-                   "answers")
+            report(
+                "further pictures failed, too; those of which nothing else is to be had have their error in the answers"
+            )
 
     def take(self, part: Report) -> None:
         self.done += part.answered
@@ -129,8 +130,9 @@ def segment(question: Question, pictures: Pictures, folder: Path, wish: Wish, mo
         return exit_codes.of_count(progress.done, progress.asked)
 
 
-def _answers(question: Question, portions: list[list[str]], folder: Path, wish: Wish, model_size: int
-             ) -> Iterator[Report]:
+def _answers(
+    question: Question, portions: list[list[str]], folder: Path, wish: Wish, model_size: int
+) -> Iterator[Report]:
     from ray.exceptions import RayError, RayTaskError
 
     with ray_session(wish.address) as nodes:
@@ -142,8 +144,10 @@ def _answers(question: Question, portions: list[list[str]], folder: Path, wish: 
                 if part.stop:
                     raise StoppedError(part.stop)
                 if part.file and not (folder / part.file).is_file():
-                    raise StoppedError(f"{part.file} was written by a worker and is not in {folder}, expected a folder "
-                                       "that all machines share")
+                    raise StoppedError(
+                        f"{part.file} was written by a worker and is not in {folder}, expected a folder "
+                        "that all machines share"
+                    )
                 yield part
         except RayTaskError:  # of our own code: a fault of this program, with its traceback
             raise
@@ -165,9 +169,11 @@ def _introduce(question: Question, places: Places) -> None:
     for line in found["warnings"]:
         print(f"warning: {line}", file=sys.stderr)
     share = f", {places.gpus:g} GPU each" if places.gpus else ""
-    say(f"model       {found['model']}\nweights     {shown(found['weights'])}\n"
+    say(
+        f"model       {found['model']}\nweights     {shown(found['weights'])}\n"
         f"workers     {places.workers} on {found['device']}{share}, {found['dtype']}\n"
-        f"vocabulary  {len(question.vocabulary)} words ({found['synonyms']} of the synonyms)")
+        f"vocabulary  {len(question.vocabulary)} words ({found['synonyms']} of the synonyms)"
+    )
 
 
 def _dataset(question: Question, portions: list[list[str]], folder: Path, places: Places) -> "ray.data.Dataset":
@@ -183,8 +189,9 @@ def _dataset(question: Question, portions: list[list[str]], folder: Path, places
         fn_constructor_args=(question, str(folder.absolute()), places.device),
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=places.workers, initial_size=places.workers,
-                                           max_tasks_in_flight_per_actor=2),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=places.workers, initial_size=places.workers, max_tasks_in_flight_per_actor=2
+        ),
         num_cpus=1,
         num_gpus=places.gpus or None,
     )

@@ -113,8 +113,10 @@ def _check_address(address: str) -> None:
         tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=ANSWER_LIMIT,
                                check=False)  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"--ray-address: no Ray answers at {address} within {ANSWER_LIMIT:g} s, expected a head node "
-                         "(`ray start --head` says its address)") from error
+        raise ValueError(
+            f"--ray-address: no Ray answers at {address} within {ANSWER_LIMIT:g} s, expected a head node "
+            "(`ray start --head` says its address)"
+        ) from error
     if tried.returncode:
         raise ValueError(f"--ray-address: cannot join Ray at {address}: {last_line(tried.stderr)}")
 

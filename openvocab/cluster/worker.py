@@ -70,8 +70,10 @@ def open_model(question: Question, device: str) -> "Segmenter":
     weights = question.weights or zoo.weights_file(zoo.find(question.model), download=question.download)
     digest = sha256_of(weights) if Path(weights).is_file() else "nothing"
     if digest != question.sha256:
-        raise ValueError(f"weights: {socket.gethostname()} has {digest} at {shown(weights)}, expected the file of "
-                         f"sha256 {question.sha256}, as where the run was started")
+        raise ValueError(
+            f"weights: {socket.gethostname()} has {digest} at {shown(weights)}, expected the file of "
+            f"sha256 {question.sha256}, as where the run was started"
+        )
     segmenter = Segmenter.load(question.model, weights, device, question.dtype, question.overrides, question.synonyms)
     words = combine(question.vocabulary, question.background)[1]
     segmenter.text_embeddings(words)
@@ -178,8 +180,9 @@ class Worker:
     def _one(self, path: str, pixels: Future, rows: list[dict[str, Any]], failed: list[str]) -> None:
         asked = self._question
         try:
-            result = self._segmenter(pixels.result(), asked.vocabulary, asked.background, asked.threshold,
-                                     absent=asked.absent)
+            result = self._segmenter(
+                pixels.result(), asked.vocabulary, asked.background, asked.threshold, absent=asked.absent
+            )
             rows.append(row_of(path, result))
         except Exception as error:
             line = line_of(shown(path), error)

@@ -119,9 +119,7 @@ class ResizeToSquare(T.Augmentation):
 class SSDColorTransform(T.Transform):
     """One fixed photometric distortion of an RGB image; labels stay as they are."""
 
-    def __init__(
-        self, brightness: float, contrast: float, contrast_first: bool, saturation: float, hue: int
-    ) -> None:
+    def __init__(self, brightness: float, contrast: float, contrast_first: bool, saturation: float, hue: int) -> None:
         """Fixes the distortion.
 
         Args:

@@ -74,8 +74,10 @@ def classes_of(split: str, part: str, fold: int) -> tuple[int, ...]:
     if split == "fss_1000" and part in FSS_PARTS and fold == 0:
         return tuple(FSS_PARTS[part])
     if split not in ("pascal_5i", "coco_20i") or part not in ("train", "test") or fold not in range(FOLDS):
-        raise ValueError(f"split: got {(split, part, fold)}, expected pascal_5i or coco_20i with train or test and a "
-                         "fold 0 to 3, or fss_1000 with train, val or test and fold 0")
+        raise ValueError(
+            f"split: got {(split, part, fold)}, expected pascal_5i or coco_20i with train or test and a "
+            "fold 0 to 3, or fss_1000 with train, val or test and fold 0"
+        )
     if split == "pascal_5i":
         held_out, size = range(5 * fold, 5 * fold + 5), 20
     else:

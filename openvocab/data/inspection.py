@@ -63,11 +63,20 @@ class TrainingFeed:
         for draw, (sample, found) in enumerate(zip(samples, pixels, strict=True), start=first):
             picture = np.ascontiguousarray(sample["image"].numpy().transpose(1, 2, 0))
             labels = sample["sem_seg"].numpy()
-            lines = [sheets.Bar(self._text(sample, label), tuple(table[ranks[label]]), number / found.total(),
-                                f"{100 * number / found.total():.1f} %") for label, number in found.most_common()]
+            lines = [
+                sheets.Bar(
+                    self._text(sample, label),
+                    tuple(table[ranks[label]]),
+                    number / found.total(),
+                    f"{100 * number / found.total():.1f} %",
+                )
+                for label, number in found.most_common()
+            ]
             ignored = 1 - found.total() / labels.size
-            caption = (f"draw {draw}: {labels.shape[0]} x {labels.shape[1]}, original {sample['height']} x "
-                       f"{sample['width']} (h x w), {ignored:.0%} ignored: {sample['file_name']}")
+            caption = (
+                f"draw {draw}: {labels.shape[0]} x {labels.shape[1]}, original {sample['height']} x "
+                f"{sample['width']} (h x w), {ignored:.0%} ignored: {sample['file_name']}"
+            )
             rows.append(sheets.row([picture, sheets.numbered(picture, labels, ranks)], caption,
                                    beside=sheets.bars(lines, most=_BARS)))  # fmt: skip
         return sheets.page(self._heading(first, len(samples)), TITLES, rows)

@@ -85,8 +85,9 @@ class LabelCounts:
         return "\n".join([head, *lines, f"{never}: {first_of(missing)}" if missing else "every class occurs"])
 
 
-def count_first_labels(dicts: Sequence[dict[str, Any]], metadata: Any, *, skip_unreadable: bool = False,
-                       count: int = LABEL_CHECKS) -> LabelCounts:
+def count_first_labels(
+    dicts: Sequence[dict[str, Any]], metadata: Any, *, skip_unreadable: bool = False, count: int = LABEL_CHECKS
+) -> LabelCounts:
     """Reads some labels, evenly spread over the dataset, before hours are spent on training.
 
     Args:

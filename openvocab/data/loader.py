@@ -187,8 +187,10 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> Train
     """
     world_size, micro_batches = comm.get_world_size(), cfg.SOLVER.ACCUMULATE
     if cfg.SOLVER.IMS_PER_BATCH % (world_size * micro_batches):
-        raise ValueError(f"SOLVER.IMS_PER_BATCH: got {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of {world_size} "
-                         f"(processes) x {micro_batches} (SOLVER.ACCUMULATE, micro-batches of each)")
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH: got {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of {world_size} "
+            f"(processes) x {micro_batches} (SOLVER.ACCUMULATE, micro-batches of each)"
+        )
     metadata = _common_metadata(cfg.DATASETS.TRAIN)
     dicts = [item for name in cfg.DATASETS.TRAIN for item in dataset_dicts(name)]
     skip = cfg.DATALOADER.SKIP_UNREADABLE

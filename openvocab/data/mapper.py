@@ -231,7 +231,8 @@ def _training_resize(cfg: CfgNode) -> T.Augmentation:
     if cfg.INPUT.LONG_SIDE_TRAIN:
         return ResizeLongEdge(*cfg.INPUT.LONG_SIDE_TRAIN)
     return LabelSafeResizeShortestEdge(
-        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    )
 
 
 def _image_tensor(image: np.ndarray) -> torch.Tensor:

@@ -45,8 +45,10 @@ def read_indices_and_depth(path: str | os.PathLike) -> tuple[np.ndarray, int]:
         raise ValueError(f"{decoded.name}: got a mask of {decoded.frames} pages, expected one")
     kind = decoded.raw_mode.partition(";")[0]
     if kind not in ("1", "L", "P", "I"):
-        raise ValueError(f"{decoded.name}: got a mask of mode {decoded.image.mode}, expected class indices (grey or "
-                         f"palette, 8 or 16 bits); {_look(decoded)}")
+        raise ValueError(
+            f"{decoded.name}: got a mask of mode {decoded.image.mode}, expected class indices (grey or "
+            f"palette, 8 or 16 bits); {_look(decoded)}"
+        )
     values = np.array(decoded.image).astype(np.int32)
     return values if kind in "PI" else _as_stored(values, decoded.raw_mode), 16 if kind == "I" else 8
 
@@ -76,8 +78,10 @@ def _look(decoded: Decoded) -> str:
     colours = np.unique(pixels, axis=0)
     found = {bytes(colour.tolist()).hex() for colour in colours}
     if found <= _voc_colours():
-        return ("its colours are PASCAL VOC's, as CVAT and labelme export them: take the palette PNGs, "
-                "or turn each colour into the number of its word")
+        return (
+            "its colours are PASCAL VOC's, as CVAT and labelme export them: take the palette PNGs, "
+            "or turn each colour into the number of its word"
+        )
     if found <= set(_CITYSCAPES):
         return "its colours are those of Cityscapes' gtFine_color: take gtFine_labelTrainIds"
     many = f"{len(colours)} colours, such as {' '.join(str(tuple(colour.tolist())) for colour in colours[:3])}"
@@ -88,6 +92,7 @@ def _look(decoded: Decoded) -> str:
 
 def _voc_colours() -> set[str]:
     """Returns the 256 colours of VOC's colour map: bit i of an index goes to channel i mod 3, highest bits first."""
+
     def channel(index: int, number: int) -> int:
         return sum((index >> (3 * place + number) & 1) << (7 - place) for place in range(3))
 

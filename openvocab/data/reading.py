@@ -88,8 +88,10 @@ def load_sem_seg(filename: str, dtype: type | str | None = None) -> np.ndarray:
         >>> SemSegEvaluator("ade20k_150_test_sem_seg", sem_seg_loading_fn=load_sem_seg)
     """
     if isinstance(filename, EpisodeLabels):
-        raise ValueError(f"{filename.dataset}: got episodes, which Detectron2's SemSegEvaluator cannot score, expected "
-                         "a dataset with one label map per image (for episodes use train_net.py --eval-only)")
+        raise ValueError(
+            f"{filename.dataset}: got episodes, which Detectron2's SemSegEvaluator cannot score, expected "
+            "a dataset with one label map per image (for episodes use train_net.py --eval-only)"
+        )
     scene = None
     if filename.startswith("emojiscapes/"):  # a folder of one's own may be called so, too
         from openvocab.data.emojiscapes.samples import dict_of_labels  # lazily, as in `_render`

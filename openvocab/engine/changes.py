@@ -54,8 +54,11 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Ch
     """
     pairs = list(_pairs(before, after))
     groups = {"own": [pair for *pair, own in pairs if own], "others": [pair for *pair, own in pairs if not own]}
-    return {name: Change(len(rows), *(sum(column) / len(rows) for column in zip(*(row[1:] for row in rows))))
-            for name, rows in groups.items() if rows}
+    return {
+        name: Change(len(rows), *(sum(column) / len(rows) for column in zip(*(row[1:] for row in rows))))
+        for name, rows in groups.items()
+        if rows
+    }
 
 
 def write_changes(folder: Path, datasets: Sequence[str], iterations: int) -> None:

@@ -71,5 +71,7 @@ class Divergence:
         names = [str(item.get("file_name", "an image")) for item in batch]
         found = [name for each in comm.all_gather(names) for name in each]
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        raise Diverged(f"training: {what} at iteration {iteration}, expected finite and steady ones; the batch was "
-                       f"{', '.join(found[:_NAMED])}{more}")
+        raise Diverged(
+            f"training: {what} at iteration {iteration}, expected finite and steady ones; the batch was "
+            f"{', '.join(found[:_NAMED])}{more}"
+        )

@@ -155,14 +155,16 @@ def meet(place: Place, device: str) -> None:
 
 def _torchrun(environment: Mapping[str, str]) -> Place:
     rank, world_size, local_rank, local_world_size = (
-        _number(environment, name, "torchrun") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+        _number(environment, name, "torchrun") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    )
     address, port = _text(environment, "MASTER_ADDR", "torchrun"), _number(environment, "MASTER_PORT", "torchrun")
     return Place("torchrun", rank, world_size, local_rank, local_world_size, address, port)
 
 
 def _slurm(environment: Mapping[str, str]) -> Place:
     world_size, rank, local_rank = (
-        _number(environment, name, "SLURM") for name in ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"))
+        _number(environment, name, "SLURM") for name in ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")
+    )
     tasks = _tasks_per_node(_text(environment, "SLURM_STEP_TASKS_PER_NODE", "SLURM"))
     if len(set(tasks)) != 1 or sum(tasks) != world_size:
         raise ValueError(

@@ -56,6 +56,7 @@ class FixedPictures:
         Returns:
             (T, T + 1) pixels, see `confusion_matrix`; at most `_SIDE` pixels of each side are looked at.
         """
+
         def answer(sample: Mapping[str, Any], words: Vocabulary) -> np.ndarray:
             size = tuple(min(_SIDE, side) for side in sample["sem_seg"].shape)
             return _most_similar(model, sample["image"], size, model.text_features(words)).cpu().numpy()
@@ -71,6 +72,7 @@ class FixedPictures:
         Returns:
             (T, T + 1) pixels, see `confusion_matrix`.
         """
+
         def answer(sample: Mapping[str, Any], words: Vocabulary) -> np.ndarray:
             return model([sample | {"vocabulary": words, "output": "labels"}])[0]["labels"].cpu().numpy()
 

@@ -123,15 +123,18 @@ def whole_checkpoint(output_dir: str) -> Path | None:
     if last is None:
         return None
     others = checkpoints_in(last.parent)
-    older = others[others.index(last) + 1:] if last in others else others
+    older = others[others.index(last) + 1 :] if last in others else others
     for path in (last, *older):
         if _is_whole(path):
             if path != last:
-                logger.warning("%s is cut or damaged: going on with %s, the newest checkpoint that is whole", last,
-                               path.name)
+                logger.warning(
+                    "%s is cut or damaged: going on with %s, the newest checkpoint that is whole", last, path.name
+                )
             return path
-    raise ValueError(f"--resume: {last} is cut or damaged, and {output_dir} holds no older checkpoint that is whole; "
-                     "another OUTPUT_DIR starts anew")
+    raise ValueError(
+        f"--resume: {last} is cut or damaged, and {output_dir} holds no older checkpoint that is whole; "
+        "another OUTPUT_DIR starts anew"
+    )
 
 
 def _is_whole(path: Path) -> bool:
@@ -216,5 +219,7 @@ def _refuse_checkpoints(folder: Path, resume: bool) -> None:
         raise ValueError(f"OUTPUT_DIR: {folder} holds a training, newest checkpoint {newest.name}: --resume goes on "
                          "with it, another OUTPUT_DIR starts anew")  # fmt: skip
     if found and not newest:
-        raise ValueError(f"OUTPUT_DIR: {folder} holds a training, newest checkpoint {found[-1].name}, but no file "
-                         "last_checkpoint with its name, as --resume needs; another OUTPUT_DIR starts anew")
+        raise ValueError(
+            f"OUTPUT_DIR: {folder} holds a training, newest checkpoint {found[-1].name}, but no file "
+            "last_checkpoint with its name, as --resume needs; another OUTPUT_DIR starts anew"
+        )

@@ -58,8 +58,10 @@ def micro_batches(model: nn.Module, batch: list[dict[str, Any]], count: int, see
         classes = model.sample_classes(everywhere, _generator(seed, step))
         parts = [[item | {"classes": classes} for item in part] for part in parts]
     share = comm.get_world_size() / max(1, sum(survey.count for survey in everywhere))  # nothing counts: losses of 0
-    return [MicroBatch(part, share * survey.count, len(part) / len(batch))
-            for part, survey in zip(parts, surveys, strict=True)]
+    return [
+        MicroBatch(part, share * survey.count, len(part) / len(batch))
+        for part, survey in zip(parts, surveys, strict=True)
+    ]
 
 
 def _generator(seed: int, step: int) -> torch.Generator:

@@ -56,8 +56,12 @@ class CheckpointHook(hooks.PeriodicCheckpointer):
             return  # where an evaluation is made up for before the first step, the checkpoint it is of stays as it is
         iteration = self.trainer.iter
         states = comm.gather(rng_state())
-        self.checkpointer.save(f"{self.file_prefix}_{iteration:07d}", iteration=iteration, rng_states=states,
-                               evaluation_pending=evaluation_pending)
+        self.checkpointer.save(
+            f"{self.file_prefix}_{iteration:07d}",
+            iteration=iteration,
+            rng_states=states,
+            evaluation_pending=evaluation_pending,
+        )
         self._is_saved(self.seconds)
 
     def _is_saved(self, seconds: float) -> None:
@@ -76,8 +80,9 @@ class EvaluationHook(hooks.EvalHook):
         start: is called before the first step.
     """
 
-    def __init__(self, period: int, function: Callable[[], Any], best: Callable[[float], None],
-                 start: Callable[[], None]) -> None:
+    def __init__(
+        self, period: int, function: Callable[[], Any], best: Callable[[float], None], start: Callable[[], None]
+    ) -> None:
         super().__init__(period, self._evaluated)
         self.running = False
         self._evaluate, self._best, self._start = function, best, start

@@ -71,8 +71,10 @@ def check_meeting(num_machines: int, machine_rank: int, dist_url: str | None) ->
         raise ValueError(f"--machine-rank: got {machine_rank}, expected 0..{num_machines - 1} (--num-machines)")
     if dist_url in (None, "auto"):
         if num_machines > 1:
-            raise ValueError(f"--dist-url: got {dist_url or 'none'}, expected the address of machine 0, such as "
-                             "tcp://10.0.0.1:29500, with several machines")
+            raise ValueError(
+                f"--dist-url: got {dist_url or 'none'}, expected the address of machine 0, such as "
+                "tcp://10.0.0.1:29500, with several machines"
+            )
     elif not re.fullmatch(r"(tcp://.+:\d+|file://.+|env://)", dist_url):
         raise ValueError(f"--dist-url: got {dist_url!r}, expected tcp://HOST:PORT")
 
@@ -107,8 +109,9 @@ def run_processes(
     try:
         with forwarding(_signal_children) if processes > 1 else nullcontext():
             if device == "cpu" and processes > 1 and num_machines == 1 and dist_url == "auto" and CAN_FORK:
-                start_processes(_join_as, (processes, _free_port(), job, tuple(args), said), processes,
-                                start_method="fork")
+                start_processes(
+                    _join_as, (processes, _free_port(), job, tuple(args), said), processes, start_method="fork"
+                )
             else:
                 launch(
                     guarded,

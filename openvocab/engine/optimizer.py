@@ -108,7 +108,10 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.
         return build_detectron2_scheduler(cfg, optimizer)
     schedule = WarmupParamScheduler(
         PolynomialDecayParamScheduler(1.0, solver.POLYNOMIAL_POWER),
-        solver.WARMUP_FACTOR, min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0), solver.WARMUP_METHOD)
+        solver.WARMUP_FACTOR,
+        min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0),
+        solver.WARMUP_METHOD,
+    )
     return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)
 
 

@@ -119,8 +119,10 @@ def _base_config(filename: str) -> Path:
         found = packaged_config("/".join(parts[start:]))
         if found is not None:
             return found
-    raise ValueError(f"_BASE_: there is no {filename}, expected a file, or the name of a config of the package, one of "
-                     f"{', '.join(config_names())}")
+    raise ValueError(
+        f"_BASE_: there is no {filename}, expected a file, or the name of a config of the package, one of "
+        f"{', '.join(config_names())}"
+    )
 
 
 def _check_pairs(overrides: Sequence[str]) -> None:
@@ -176,8 +178,10 @@ def _apply_overrides(cfg: CfgNode, pairs: Mapping[str, str]) -> None:
     for key, value in pairs.items():
         present = known[key]
         if isinstance(present, Mapping):
-            raise ValueError(f"overrides: {key} cannot take {value!r}: it is a section, expected one of its keys "
-                             f"({', '.join(present)})")
+            raise ValueError(
+                f"overrides: {key} cannot take {value!r}: it is a section, expected one of its keys "
+                f"({', '.join(present)})"
+            )
         if isinstance(present, float) and re.fullmatch(r"[+-]?\d+", str(value)):
             value = f"{value}.0"  # yacs takes no integer for a float
         try:

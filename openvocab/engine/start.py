@@ -71,13 +71,17 @@ class Start:
         with Unfilled():
             model = build_model(cfg)
         if not getattr(model, "keeps_words", False):
-            raise ValueError(f"SOLVER.KEEP.WEIGHT: got {cfg.SOLVER.KEEP.WEIGHT} for {type(model).__name__}, expected "
-                             "0: words are kept for CATSeg alone")
+            raise ValueError(
+                f"SOLVER.KEEP.WEIGHT: got {cfg.SOLVER.KEEP.WEIGHT} for {type(model).__name__}, expected "
+                "0: words are kept for CATSeg alone"
+            )
         trained = load_weights(model, weights_path(cfg.MODEL.WEIGHTS))
         start = cls(model, _kept_words(cfg, trained), cfg.SOLVER.KEEP.SAMPLE)
         if earlier is not None and earlier.get(KEY) != start.record[KEY]:
-            raise ValueError(f"MODEL.WEIGHTS: got {cfg.MODEL.WEIGHTS}, expected the weights that the training which "
-                             "goes on started from: SOLVER.KEEP asks them what they see")
+            raise ValueError(
+                f"MODEL.WEIGHTS: got {cfg.MODEL.WEIGHTS}, expected the weights that the training which "
+                "goes on started from: SOLVER.KEEP asks them what they see"
+            )
         logger.info("SOLVER.KEEP: %s of %s are kept, %d in each step", counted(start._words.names, "words"),
                     cfg.MODEL.WEIGHTS, start._sample)  # fmt: skip
         return start
@@ -93,7 +97,7 @@ class Start:
         Returns:
             The micro-batches, with "kept" in their inputs.
         """
-        drawn = np.random.default_rng((seed, step, 1)).permutation(len(self._words))[:self._sample].tolist()
+        drawn = np.random.default_rng((seed, step, 1)).permutation(len(self._words))[: self._sample].tolist()
         words = _of_entries([self._words.entries[index] for index in drawn], self._words.synonyms)
         with torch.no_grad():
             text = TextFeatures(self._model.text_features(self._words).embeddings[drawn])
@@ -102,8 +106,11 @@ class Start:
     def _answered(self, part: MicroBatch, words: Vocabulary, text: TextFeatures) -> MicroBatch:
         logits = self._model.training_logits([item["image"] for item in part.inputs], text)
         answers = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
-        return part._replace(inputs=[item | {"kept": KeptWords(words, answer)}
-                                     for item, answer in zip(part.inputs, answers, strict=True)])
+        return part._replace(
+            inputs=[
+                item | {"kept": KeptWords(words, answer)} for item, answer in zip(part.inputs, answers, strict=True)
+            ]
+        )
 
 
 def require_start(cfg: CfgNode) -> None:
@@ -116,17 +123,21 @@ def require_start(cfg: CfgNode) -> None:
         ValueError: SOLVER.KEEP.WEIGHT without MODEL.WEIGHTS.
     """
     if cfg.SOLVER.KEEP.WEIGHT and not cfg.MODEL.WEIGHTS:
-        raise ValueError(f"SOLVER.KEEP.WEIGHT: got {cfg.SOLVER.KEEP.WEIGHT} without MODEL.WEIGHTS, expected the "
-                         "checkpoint whose words are to be kept")
+        raise ValueError(
+            f"SOLVER.KEEP.WEIGHT: got {cfg.SOLVER.KEEP.WEIGHT} without MODEL.WEIGHTS, expected the "
+            "checkpoint whose words are to be kept"
+        )
 
 
 def _kept_words(cfg: CfgNode, trained: TrainedWords | None) -> Vocabulary:
     """Words of SOLVER.KEEP.WORDS, or of the checkpoint, but those that are trained now."""
     named, rule = cfg.SOLVER.KEEP.WORDS, cfg.MODEL.VOCABULARY.SYNONYMS
     if not named and (trained is None or not trained.seen):
-        raise ValueError(f"SOLVER.KEEP.WORDS: got none, and {cfg.MODEL.WEIGHTS} does not say which words it was "
-                         "trained on; expected the words that are to be kept: a dataset's name, or as for "
-                         "MODEL.VOCABULARY.TRAIN")
+        raise ValueError(
+            f"SOLVER.KEEP.WORDS: got none, and {cfg.MODEL.WEIGHTS} does not say which words it was "
+            "trained on; expected the words that are to be kept: a dataset's name, or as for "
+            "MODEL.VOCABULARY.TRAIN"
+        )
     words = _named(cfg, named) if named else Vocabulary.from_words(sorted(trained.seen))
     words = words.with_synonyms(rule)
     own = training_words(cfg)

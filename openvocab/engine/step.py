@@ -32,8 +32,15 @@ class StepTrainer(SimpleTrainer):
         start: is asked what it sees of other words; None where they are not kept. Set likewise.
     """
 
-    def __init__(self, model: nn.Module, data_loader: DataLoader | None, optimizer: torch.optim.Optimizer,
-                 precision: torch.dtype = torch.float32, accumulate: int = 1, keep_weight: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: DataLoader | None,
+        optimizer: torch.optim.Optimizer,
+        precision: torch.dtype = torch.float32,
+        accumulate: int = 1,
+        keep_weight: float = 0.0,
+    ) -> None:
         """As `SimpleTrainer`.
 
         Args:
@@ -86,8 +93,10 @@ class StepTrainer(SimpleTrainer):
         """Adds a micro-batch's gradients; returns its part of the losses."""
         with self._autocast():
             losses = self.model(part.inputs)
-        losses = {name: (part.share * self.keep_weight if name == KEPT else part.weight) * loss
-                  for name, loss in losses.items()}
+        losses = {
+            name: (part.share * self.keep_weight if name == KEPT else part.weight) * loss
+            for name, loss in losses.items()
+        }
         self.grad_scaler.scale(sum(losses.values())).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 

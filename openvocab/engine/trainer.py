@@ -272,7 +272,11 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def test(
-        cls, cfg: CfgNode, model: nn.Module, evaluators: list[PixelCounter] | None = None, resume: bool = False,
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: list[PixelCounter] | None = None,
+        resume: bool = False,
         stop: StopRequest | None = None,
     ) -> OrderedDict:
         """Evaluates a model on every dataset of DATASETS.TEST, each with its own words (`openvocab.evaluation.run`).

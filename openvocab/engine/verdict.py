@@ -44,8 +44,10 @@ class Findings(NamedTuple):
 
     def line(self) -> str:
         """Puts the numbers into one line."""
-        parts = [f"loss {self.loss:.4g}, a constant answer's {self.constant:.4g}",
-                 f"{100 * self.predicted_share:.0f} % of the classes in the labels are predicted"]
+        parts = [
+            f"loss {self.loss:.4g}, a constant answer's {self.constant:.4g}",
+            f"{100 * self.predicted_share:.0f} % of the classes in the labels are predicted",
+        ]
         if self.agreement is not None:
             start = self.agreement_at_start
             before = "" if start is None else f" ({100 * start:.1f} % at the start)"

@@ -49,8 +49,13 @@ Told = dict[tuple[int, bool], Seen]
 
 
 def observe(
-    segmenter: Segmenter, pictures: Iterable[tuple[np.ndarray, np.ndarray]], vocabulary: Vocabulary, ignore_label: int,
-    seed: int, tell: Callable[[int], None] = lambda number: None, counts: Sequence[int] = WORDS,
+    segmenter: Segmenter,
+    pictures: Iterable[tuple[np.ndarray, np.ndarray]],
+    vocabulary: Vocabulary,
+    ignore_label: int,
+    seed: int,
+    tell: Callable[[int], None] = lambda number: None,
+    counts: Sequence[int] = WORDS,
 ) -> Iterator[Told]:
     """Asks pictures for words that they hold and words that they do not.
 
@@ -77,8 +82,10 @@ def observe(
         held = {prompts[word] for word in present}
         others = np.array([word for word, prompt in enumerate(prompts) if prompt not in held], int)
         if len(others) < max(counts):
-            raise ValueError(f"pictures: number {number + 1} holds {len(present)} of {len(prompts)} words; expected "
-                             f"{max(counts)} that it does not hold")
+            raise ValueError(
+                f"pictures: number {number + 1} holds {len(present)} of {len(prompts)} words; expected "
+                f"{max(counts)} that it does not hold"
+            )
         if len(present):
             rng = np.random.default_rng([seed, number])
             ask = _asker(segmenter, pixels, labels, vocabulary, (present, others), rng)
@@ -86,8 +93,14 @@ def observe(
         tell(number + 1)
 
 
-def _asker(segmenter: Segmenter, pixels: np.ndarray, labels: np.ndarray, vocabulary: Vocabulary,
-           words: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> Callable[[int, bool], Seen]:
+def _asker(
+    segmenter: Segmenter,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    vocabulary: Vocabulary,
+    words: tuple[np.ndarray, np.ndarray],
+    rng: np.random.Generator,
+) -> Callable[[int, bool], Seen]:
     """Looks at a picture, and gives what asks it; `words` are those that it holds, and others."""
     (height, width), (present, others) = labels.shape, words
     seen = {"seen": segmenter.look(pixels).seen_by(segmenter), "height": height, "width": width, "output": "cosine"}
@@ -160,8 +173,10 @@ def _shares(values: Sequence[np.ndarray], thresholds: np.ndarray, weights: np.nd
     """Gives the share of cosines that reach each threshold, (R + 1, K); NaN where a round has none."""
     sizes = np.array([len(part) for part in values])
     if not sizes.sum():
-        raise ValueError("pictures: with some number of words, no pixel was given to a word that is there, or none to "
-                         "one that is not; expected more pictures")
+        raise ValueError(
+            "pictures: with some number of words, no pixel was given to a word that is there, or none to "
+            "one that is not; expected more pictures"
+        )
     above = np.stack([len(part) - np.searchsorted(np.sort(part), thresholds) for part in values])  # (S, K)
     with np.errstate(invalid="ignore", divide="ignore"):
         return weights @ above / (weights @ sizes)[:, None]

@@ -103,7 +103,8 @@ class FewShotEvaluator(PixelCounter):
                 raise ValueError(
                     f"{self.dataset_name}, {item.get('file_name', 'an image')}: got a prediction of {channels} words, "
                     f"shape {predicted.shape}, labels {np.unique(labels).tolist()} of shape {labels.shape}; expected 2 "
-                    f"words, equal shapes, and labels 0, 1 or {self._ignore_label}")
+                    f"words, equal shapes, and labels 0, 1 or {self._ignore_label}"
+                )
             for value in (0, 1):
                 wanted, got = (labels == value) & counted, (predicted == value) & counted
                 place = (item["class_id"], value)

@@ -106,8 +106,9 @@ class Inspection:
         if not self.samples:
             raise ValueError(f"{files.folder}: got no label map, expected those of an evaluation with TEST.PREDICTIONS")
         if missing:
-            logger.warning("%s: got %d of %d label maps, the evaluation has not ended",
-                           name, len(self.samples), len(samples))
+            logger.warning(
+                "%s: got %d of %d label maps, the evaluation has not ended", name, len(self.samples), len(samples)
+            )
 
     def worst_first(self) -> list[Scored]:
         """Scores every image.
@@ -147,8 +148,10 @@ class Inspection:
             panels = [picture, sheets.numbered(picture, truth, place), sheets.numbered(picture, predicted, place),
                       sheets.errors(picture, truth, predicted, self._ignore_label)]  # fmt: skip
             rows.append(sheets.row(panels, self._caption(image, number, truth.shape), self._legend(area, place)))
-        heading = (f"{self._name}: {RULE}; {first} to {first + len(images) - 1} of {len(self.samples)}",
-                   "Below each row: number and word of a class, its share of the truth → of the prediction in %")
+        heading = (
+            f"{self._name}: {RULE}; {first} to {first + len(images) - 1} of {len(self.samples)}",
+            "Below each row: number and word of a class, its share of the truth → of the prediction in %",
+        )
         return sheets.page(heading, TITLES, rows)
 
     def _maps(self, sample: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -55,8 +55,10 @@ class PredictionFiles:
             ValueError: `dataset_ids` lacks a class.
         """
         if dataset_ids is not None and not set(range(num_classes)) <= dataset_ids.keys():
-            raise ValueError(f"{folder.name}: got stuff_dataset_id_to_contiguous_id for the classes "
-                             f"{sorted(dataset_ids)}, expected 0 to {num_classes - 1}")
+            raise ValueError(
+                f"{folder.name}: got stuff_dataset_id_to_contiguous_id for the classes "
+                f"{sorted(dataset_ids)}, expected 0 to {num_classes - 1}"
+            )
         self.folder = folder
         self._file_names = tuple(file_names)
         self._ids = dataset_ids or range(num_classes)
@@ -145,6 +147,7 @@ class PredictionFiles:
             OSError: it cannot be written.
             ValueError: a label map is missing or damaged.
         """
+
         def write(file: BinaryIO) -> None:
             file.write(b"[")
             for number, segment in enumerate(self._segments()):

@@ -32,9 +32,7 @@ class Progress(NamedTuple):
     counts: dict[str, np.ndarray]
 
 
-def evaluation_key(
-    cfg: CfgNode, name: str, statement: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]
-) -> str:
+def evaluation_key(cfg: CfgNode, name: str, statement: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> str:
     """Hashes everything that determines the counts.
 
     Args:

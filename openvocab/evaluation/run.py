@@ -37,7 +37,11 @@ SAVE_PERIOD = 16
 
 
 def evaluate(
-    cfg: CfgNode, model: nn.Module, *, evaluators: Sequence[PixelCounter] | None = None, resume: bool = False,
+    cfg: CfgNode,
+    model: nn.Module,
+    *,
+    evaluators: Sequence[PixelCounter] | None = None,
+    resume: bool = False,
     stop: StopRequest | None = None,
 ) -> list[Result]:
     """Evaluates a model on every dataset of DATASETS.TEST, and writes tables into OUTPUT_DIR.
@@ -82,8 +86,12 @@ def evaluate(
         result = evaluate_dataset(cfg, model, name, evaluator, resume, stop)
         if result is not None:
             write_result(result, folder)
-            logger.info("%s: mIoU %.2f, the mean over %d classes", name, result.scores["mIoU"],
-                        result.statement["denominator"]["classes"])
+            logger.info(
+                "%s: mIoU %.2f, the mean over %d classes",
+                name,
+                result.scores["mIoU"],
+                result.statement["denominator"]["classes"],
+            )
             results.append(result)
     if results:
         means = means_over_folds(results)
@@ -96,7 +104,11 @@ def evaluate(
 
 
 def evaluate_dataset(
-    cfg: CfgNode, model: nn.Module, name: str, evaluator: PixelCounter, resume: bool = False,
+    cfg: CfgNode,
+    model: nn.Module,
+    name: str,
+    evaluator: PixelCounter,
+    resume: bool = False,
     stop: StopRequest | None = None,
 ) -> Result | None:
     """Evaluates a model on one dataset, one image per forward pass.
@@ -172,8 +184,10 @@ def _set_predictions(cfg: CfgNode, name: str, evaluator: PixelCounter, samples: 
     if isinstance(evaluator, SemSegEvaluator):
         evaluator.predictions = PredictionFiles.from_config(cfg, name, samples) if cfg.TEST.PREDICTIONS else None
     elif cfg.TEST.PREDICTIONS:
-        raise ValueError(f"{name}: got TEST.PREDICTIONS True for {type(evaluator).__name__}, expected False (only one "
-                         "label map per image is written; an image has an answer for each of its episodes)")
+        raise ValueError(
+            f"{name}: got TEST.PREDICTIONS True for {type(evaluator).__name__}, expected False (only one "
+            "label map per image is written; an image has an answer for each of its episodes)"
+        )
 
 
 def _begin(path: Path, key: str, evaluator: PixelCounter, files: PredictionFiles | None, resume: bool) -> Progress:

@@ -87,8 +87,10 @@ class SemSegEvaluator(PixelCounter):
         metadata = MetadataCatalog.get(dataset_name)
         vocabulary, trained = words_for_test(cfg, dataset_name), training_words(cfg)
         if vocabulary is not None and len(vocabulary.names) != len(metadata.stuff_classes):
-            raise ValueError(f"dataset {dataset_name}: got words for {len(vocabulary.names)} classes, expected "
-                             f"{len(metadata.stuff_classes)} (MODEL.VOCABULARY.TEST)")
+            raise ValueError(
+                f"dataset {dataset_name}: got words for {len(vocabulary.names)} classes, expected "
+                f"{len(metadata.stuff_classes)} (MODEL.VOCABULARY.TEST)"
+            )
         seen = seen_classes(vocabulary, trained[1]) if vocabulary is not None and trained else None
         statement = {"protocol": metadata.get("protocol", MEAN_IOU)}
         if vocabulary is not None:
@@ -190,9 +192,7 @@ class SemSegEvaluator(PixelCounter):
         return found
 
 
-def _with_things(
-    groups: Mapping[str, Sequence[int]], thing_ids: Sequence[int] | None
-) -> dict[str, list[int]]:
+def _with_things(groups: Mapping[str, Sequence[int]], thing_ids: Sequence[int] | None) -> dict[str, list[int]]:
     result = {name: list(classes) for name, classes in groups.items()}
     if thing_ids is not None:
         things = set(thing_ids)

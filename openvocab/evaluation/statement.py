@@ -41,8 +41,11 @@ def describe_model(cfg: CfgNode) -> dict[str, Any]:
         own = cfg.TEST.AUG
         statement["image"] = statement["image"] if square else "its own size"
         statement["test_time_augmentation"] = {
-            "short_sides": list(own.MIN_SIZES), "long_side": own.MAX_SIZE, "mirrored": own.FLIP,
-            "mean_of": "probabilities"}
+            "short_sides": list(own.MIN_SIZES),
+            "long_side": own.MAX_SIZE,
+            "mirrored": own.FLIP,
+            "mean_of": "probabilities",
+        }
         if window.ENABLED:
             statement["sliding_window"] = f"{window.KERNEL} of each short side, stride {window.STRIDE}"
     if "MULTI_SCALE" in cfg.TEST and cfg.TEST.MULTI_SCALE.ENABLED:  # a key of LSeg

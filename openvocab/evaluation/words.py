@@ -14,8 +14,10 @@ from openvocab.vocab.vocabulary import Vocabulary, named_vocabulary
 
 logger = logging.getLogger(__name__)
 
-SEEN_RULE = ("a class is seen if a word that is used for it is a training word, without regard to case, white space "
-             "and invisible characters")
+SEEN_RULE = (
+    "a class is seen if a word that is used for it is a training word, without regard to case, white space "
+    "and invisible characters"
+)
 
 
 def vocabulary_of(dataset_name: str, words: str) -> Vocabulary | None:

@@ -79,9 +79,15 @@ def onnx_file(program: ExportedProgram, about: Mapping[str, Any], opset: int) ->
     with _quiet():
         # Not optimised: that takes twice as long as the rest, and onnxruntime does it again when it loads a file.
         exported = torch.onnx.export(
-            program, dynamo=True, opset_version=opset, verbose=False, external_data=False, optimize=False,
+            program,
+            dynamo=True,
+            opset_version=opset,
+            verbose=False,
+            external_data=False,
+            optimize=False,
             input_names=[each["name"] for each in about["inputs"]],
-            output_names=[each["name"] for each in about["outputs"]])
+            output_names=[each["name"] for each in about["outputs"]],
+        )
         model = exported.model_proto
     model.producer_name = marks.TEXTS[marks.EXPORT]
     _name_sizes(model, about)
@@ -122,7 +128,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def _extra_file(path: Path) -> str:
     with zipfile.ZipFile(path) as archive:
-        name, = (name for name in archive.namelist() if name.endswith(f"/{METADATA_KEY}.json"))
+        (name,) = (name for name in archive.namelist() if name.endswith(f"/{METADATA_KEY}.json"))
         return archive.read(name).decode()
 
 

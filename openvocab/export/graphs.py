@@ -58,8 +58,10 @@ class SegmentationGraph(nn.Module):
             raise ValueError(f"answer: expected one of {', '.join(ANSWERS)}, got {answer!r}")
         model.check_seen_once()
         if getattr(model, "pruning", None):
-            raise ValueError("MODEL.CATSEG.PRUNING: which words are left out is no part of a graph, expected PER_TOKEN "
-                             "0 and PER_PIXEL 0")
+            raise ValueError(
+                "MODEL.CATSEG.PRUNING: which words are left out is no part of a graph, expected PER_TOKEN "
+                "0 and PER_PIXEL 0"
+            )
         self.model = _without(model, model.text_encoder)
         self.answer = answer
         self.prompts, self.width = len(model.vocabulary.templates), model.text_encoder.spec.embed_dim
@@ -104,8 +106,10 @@ class SegmentationGraph(nn.Module):
         ]  # fmt: skip
         if self.answer == "probabilities":
             return inputs, [Signature("probabilities", ("T", "h", "w"), "float32", "0..1, of each word at each pixel")]
-        return inputs, [Signature("labels", ("h", "w"), "int32", "0..T-1, the word that fits best"),
-                        Signature("scores", ("h", "w"), "float32", "0..1, the probability of that word")]
+        return inputs, [
+            Signature("labels", ("h", "w"), "int32", "0..T-1, the word that fits best"),
+            Signature("scores", ("h", "w"), "float32", "0..1, the probability of that word"),
+        ]
 
     def example(self) -> tuple[Tensor, Tensor]:
         """Makes inputs of the right shape."""
@@ -146,10 +150,13 @@ class TextGraph(nn.Module):
     def signatures(self) -> tuple[list[Signature], list[Signature]]:
         """Describes inputs and outputs."""
         spec = self.encoder.spec
-        tokens = (f"0..{spec.vocab_size - 1}, of CLIP's tokenizer: start, text, end, then zeros; L "
-                  f"2..{spec.context_length}")
-        return ([Signature("tokens", ("n", "L"), "int64", tokens)],
-                [Signature("embeddings", ("n", spec.embed_dim), "float32", "each of length 1")])
+        tokens = (
+            f"0..{spec.vocab_size - 1}, of CLIP's tokenizer: start, text, end, then zeros; L 2..{spec.context_length}"
+        )
+        return (
+            [Signature("tokens", ("n", "L"), "int64", tokens)],
+            [Signature("embeddings", ("n", spec.embed_dim), "float32", "each of length 1")],
+        )
 
     def example(self) -> tuple[Tensor]:
         """Makes inputs of the right shape."""
@@ -166,8 +173,9 @@ class TextGraph(nn.Module):
 def _without(model: nn.Module, part: nn.Module) -> nn.Module:
     """Gives a model of the same parameters that lacks one of its parts, wherever it is in it."""
     twin = copy(model)
-    twin._modules = {name: _without(child, part) for name, child in model._modules.items()
-                     if child is not part and child is not None}
+    twin._modules = {
+        name: _without(child, part) for name, child in model._modules.items() if child is not part and child is not None
+    }
     return twin
 
 

@@ -26,7 +26,6 @@ ONNX_LIMIT = 2**31 - 2**24
 """Bytes of weights: the format ends at 2 GiB, its weights included, and the graph takes some of them."""
 
 
-
 @dataclass(frozen=True)
 class Wanted:
     """What is to be exported.
@@ -105,8 +104,10 @@ def _export(path: Path, graph: SegmentationGraph | TextGraph, about: dict[str, A
     agreement = checking.compare(run, graph, graph.example())
     limit = checking.TOLERANCE if wanted.dtype == "float32" else 1.0
     if not agreement.difference <= limit:  # nor where it is no number
-        raise ValueError(f"export: {path.name} differs from the model by {agreement.difference:.1e} of the largest "
-                         f"value, expected at most {limit:.0e}; nothing was written")
+        raise ValueError(
+            f"export: {path.name} differs from the model by {agreement.difference:.1e} of the largest "
+            f"value, expected at most {limit:.0e}; nothing was written"
+        )
     write_atomically(path, content)
     return Exported(path, about, agreement)
 
@@ -116,8 +117,11 @@ def _facts(segmenter: Segmenter, wanted: Wanted) -> dict[str, Any]:
     entry = next((model for model in zoo.models() if model.name == segmenter.name), None)
     limit = getattr(segmenter.model.sem_seg_head, "max_classes", 0)
     short, long = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
-    sized = f"its short side brought to {short} pixels, the long one at most {long} (Pillow's bilinear)" if short else (
-        "at its own size")
+    sized = (
+        f"its short side brought to {short} pixels, the long one at most {long} (Pillow's bilinear)"
+        if short
+        else ("at its own size")
+    )
     return {
         "written_by": f"openvocab-seg {openvocab.__version__}, torch {torch.__version__}",
         "model": segmenter.name,
@@ -143,8 +147,10 @@ def _size(part: nn.Module, wanted: Wanted) -> int:
 
 def _require_room(folder: Path, sizes: Sequence[int], wanted: Wanted) -> None:
     if wanted.to == "onnx" and max(sizes) > ONNX_LIMIT:
-        raise ValueError(f"to: an ONNX file holds {ONNX_LIMIT / 1e9:.1f} GB at most, this one would have "
-                         f"{max(sizes) / 1e9:.1f} GB; expected --to torch, or --dtype float16 if that is enough")
+        raise ValueError(
+            f"to: an ONNX file holds {ONNX_LIMIT / 1e9:.1f} GB at most, this one would have "
+            f"{max(sizes) / 1e9:.1f} GB; expected --to torch, or --dtype float16 if that is enough"
+        )
     free = shutil.disk_usage(existing_part(folder)).free
     if free < sum(sizes):
         raise ValueError(f"output: {sum(sizes) / 1e6:.0f} MB are needed in {folder}, {free / 1e6:.0f} MB are free")

@@ -1,4 +1,4 @@
-""""None of these" with one meaning for all models: the curve of a model, where it lies, and the threshold it gives.
+""" "None of these" with one meaning for all models: the curve of a model, where it lies, and the threshold it gives.
 
 A pixel that is given to a word which the picture does not hold is an absent pixel. A curve says, for each share of them
 that may be shown, from which cosine of pixel and word on a pixel is shown, and how many of the right ones are. It is
@@ -100,8 +100,11 @@ def protocol_of(cfg: CfgNode) -> dict[str, Any]:
     statement = describe_model(cfg)
     statement["model"] = {key: value for key, value in statement["model"].items() if key != "weights"}
     own = cfg.MODEL.LSEG if "LSEG" in cfg.MODEL else cfg.MODEL.CLIP
-    statement |= {"input_size": own.INPUT_SIZE, "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
-                  "templates": cfg.MODEL.VOCABULARY.TEMPLATES}
+    statement |= {
+        "input_size": own.INPUT_SIZE,
+        "size_divisibility": cfg.INPUT.SIZE_DIVISIBILITY,
+        "templates": cfg.MODEL.VOCABULARY.TEMPLATES,
+    }
     del statement["counted_at"]  # of an evaluation
     return json.loads(json.dumps(statement))
 
@@ -156,8 +159,10 @@ def cut_of(segmenter: "Segmenter", absent: float, count: int) -> Cut:
     path, curve = _curve_of(segmenter)
     if absent < curve.least:
         kept = f"at least {curve.least:g}" if curve.least <= 1 else "another model"
-        raise ValueError(f"absent: got {absent:g}, expected {kept}: below, {segmenter.name} may lose more than "
-                         f"{100 - 100 * KEPT:.0f} % of the pixels that it has right ({path})")
+        raise ValueError(
+            f"absent: got {absent:g}, expected {kept}: below, {segmenter.name} may lose more than "
+            f"{100 - 100 * KEPT:.0f} % of the pixels that it has right ({path})"
+        )
     point = max(point for point in curve.points if point.share <= absent)
     said = ", ".join(f"{key} {value}" for key, value in curve.measured.items())
     if count > curve.words[-1]:
@@ -189,8 +194,10 @@ def read_curves(path: Path, sha256: str) -> list[Curve]:
     if not whole:
         raise ValueError(f"absent: {path} is damaged (its points are none of a curve); move it away and measure anew")
     if of_weights != sha256:
-        raise ValueError(f"absent: {path} was measured of other weights (sha256 {of_weights[:12]}..., expected "
-                         f"{sha256[:12]}...); measure anew with `openvocab calibrate`")
+        raise ValueError(
+            f"absent: {path} was measured of other weights (sha256 {of_weights[:12]}..., expected "
+            f"{sha256[:12]}...); measure anew with `openvocab calibrate`"
+        )
     return curves
 
 
@@ -210,8 +217,11 @@ def write_curve(path: Path, sha256: str, curve: Curve) -> None:
     others: list[Curve] = []
     if path.is_file() and _weights_of(path) == sha256:
         others = [each for each in read_curves(path, sha256) if each.protocol != curve.protocol]
-    content = {marks.JSON_KEY: marks.TEXTS[marks.CURVES], "weights_sha256": sha256,
-               "curves": [asdict(each) for each in (*others, curve)]}
+    content = {
+        marks.JSON_KEY: marks.TEXTS[marks.CURVES],
+        "weights_sha256": sha256,
+        "curves": [asdict(each) for each in (*others, curve)],
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(content) + "\n").encode())
 
@@ -233,8 +243,10 @@ def _missing(name: str, weights: str, difference: Mapping[str, Any]) -> str:
     if weights and places(name, weights)[0] == Path(weights).with_suffix(".absent.json"):
         options = f"with the options of this model, for {weights}"
     other = "".join(f"; there is one for {key} {was!r}, asked is {now!r}" for key, (was, now) in difference.items())
-    return (f"absent: there is no curve for {name}{other}. `openvocab calibrate` makes one ({options}, and --dataset "
-            "with labelled pictures of your kind)")
+    return (
+        f"absent: there is no curve for {name}{other}. `openvocab calibrate` makes one ({options}, and --dataset "
+        "with labelled pictures of your kind)"
+    )
 
 
 def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -248,10 +260,17 @@ def _threshold(words: Sequence[int], thresholds: Sequence[float], count: int) ->
 def _is_whole(curve: Curve) -> bool:
     shares = [point.share for point in curve.points]
     numbers = [number for share, many, *rest in curve.points for number in (share, *many, *rest)]
-    return (bool(shares) and all(map(math.isfinite, numbers)) and 0 <= shares[0] and shares[-1] <= 1
-            and shares == sorted(set(shares)) and len(curve.words) > 1 and curve.words == tuple(sorted(curve.words))
-            and all(len(point) == 5 and len(point.thresholds) == len(curve.words) for point in curve.points)
-            and isinstance(curve.measured, dict))
+    return (
+        bool(shares)
+        and all(map(math.isfinite, numbers))
+        and 0 <= shares[0]
+        and shares[-1] <= 1
+        and shares == sorted(set(shares))
+        and len(curve.words) > 1
+        and curve.words == tuple(sorted(curve.words))
+        and all(len(point) == 5 and len(point.thresholds) == len(curve.words) for point in curve.points)
+        and isinstance(curve.measured, dict)
+    )
 
 
 def _weights_of(path: Path) -> str | None:
@@ -259,4 +278,3 @@ def _weights_of(path: Path) -> str | None:
         return json.loads(path.read_text(encoding="utf-8")).get("weights_sha256")
     except (ValueError, AttributeError):  # a damaged one is replaced
         return None
-

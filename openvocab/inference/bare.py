@@ -57,8 +57,11 @@ def _bare_jpeg(data: bytes) -> bytes:
         if end < at + 4:
             break
         marker, content = data[at + 1], data[at + 4 : end]
-        said = {0xE0: content.startswith(b"JFIF\0") and len(content) >= 14, 0xE1: content.startswith(b"Exif\0\0"),
-                0xEE: content.startswith(b"Adobe")}  # colour, orientation, colour
+        said = {
+            0xE0: content.startswith(b"JFIF\0") and len(content) >= 14,
+            0xE1: content.startswith(b"Exif\0\0"),
+            0xEE: content.startswith(b"Adobe"),
+        }  # colour, orientation, colour
         if said.get(marker, not (0xE0 <= marker <= 0xEF or marker == 0xFE)):
             kept.append(data[at:end])
         at = end

@@ -129,7 +129,8 @@ def _write(job: Job, answer: "Answer", save: Callable[[Job, Result], list[Path]]
 def _report(written: Written) -> None:
     picture, error = shown(written.job.picture), written.error
     expected = isinstance(error, ValueError | OSError | MemoryError) or (
-        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None)
+        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
+    )
     if not expected:
         logger.error("%s: not foreseen, please report this:", picture, exc_info=error)
     report(line_of(picture, error))

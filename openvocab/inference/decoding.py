@@ -120,8 +120,11 @@ def _warnings_of_pillow(remarks: list[str]) -> Iterator[None]:
         try:
             yield
         finally:
-            remarks += [str(warning.message) for warning in caught
-                        if not issubclass(warning.category, Image.DecompressionBombWarning)]
+            remarks += [
+                str(warning.message)
+                for warning in caught
+                if not issubclass(warning.category, Image.DecompressionBombWarning)
+            ]
 
 
 @lru_cache(maxsize=1 << 16)

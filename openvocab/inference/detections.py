@@ -28,8 +28,10 @@ def detections_of(result: "Result") -> "supervision.Detections":
     except ModuleNotFoundError as error:
         if error.name != "supervision":
             raise
-        raise ImportError("to_supervision: supervision is not installed, expected it: "
-                          'python -m pip install "openvocab-seg[formats]" (or supervision)') from error
+        raise ImportError(
+            "to_supervision: supervision is not installed, expected it: "
+            'python -m pip install "openvocab-seg[formats]" (or supervision)'
+        ) from error
     areas = result.occurring()
     masks = np.zeros((len(areas), *result.labels.shape), bool)
     for mask, area in zip(masks, areas, strict=True):

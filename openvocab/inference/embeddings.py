@@ -44,8 +44,10 @@ def use_embeddings(segmenter: Segmenter, path: str | os.PathLike) -> Vocabulary:
     about, embeddings = read_embeddings(Path(path), segmenter.model.text_encoder)
     templates = segmenter.model.vocabulary.templates
     if tuple(about.templates) != tuple(templates):
-        raise ValueError(f"words: {path} was written for {len(about.templates)} templates ({about.templates[0]!r}, "
-                         f"...), expected the {len(templates)} of this model ({templates[0]!r}, ...)")
+        raise ValueError(
+            f"words: {path} was written for {len(about.templates)} templates ({about.templates[0]!r}, "
+            f"...), expected the {len(templates)} of this model ({templates[0]!r}, ...)"
+        )
     vocabulary = Vocabulary.from_file(path)
     segmenter.model.text_encoder.remember(vocabulary, templates, embeddings)
     return vocabulary

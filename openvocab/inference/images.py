@@ -98,8 +98,7 @@ def _deep_grey(decoded: Decoded) -> np.ndarray:
     top = 1.0 if image.mode == "F" else 65535.0
     if not (low >= 0 and high <= top):  # so written, NaN is refused as well
         expected = "0..1 or 0..255" if image.mode == "F" else "0..65535"
-        raise ValueError(
-            f"image: expected {image.mode!r} values in {expected}, got {low:g}..{high:g}: {decoded.name}")
+        raise ValueError(f"image: expected {image.mode!r} values in {expected}, got {low:g}..{high:g}: {decoded.name}")
     if image.mode != "F":
         _say_small_range(decoded, int(low), int(high))
     grey = np.round(values.astype(np.float32) * (255.0 / top)).astype(np.uint8)
@@ -109,5 +108,6 @@ def _deep_grey(decoded: Decoded) -> np.ndarray:
 
 def _say_small_range(decoded: Decoded, low: int, high: int) -> None:
     if high <= _SMALL_RANGE * 65535:
-        decoded.remark(f"16-bit values use {low}..{high} of 0..65535, the picture comes out dark; of fewer bits, "
-                       "scale them first")
+        decoded.remark(
+            f"16-bit values use {low}..{high} of 0..65535, the picture comes out dark; of fewer bits, scale them first"
+        )

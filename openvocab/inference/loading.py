@@ -42,8 +42,12 @@ class Loaded(NamedTuple):
     notice: str
 
 
-def load(name_or_config: str | os.PathLike | None, weights: str | os.PathLike | None, device: object,
-         overrides: Sequence[str]) -> Loaded:
+def load(
+    name_or_config: str | os.PathLike | None,
+    weights: str | os.PathLike | None,
+    device: object,
+    overrides: Sequence[str],
+) -> Loaded:
     """Builds a model and loads its parameters; see `openvocab.inference.segmenter.Segmenter.load` for the arguments.
 
     Raises:

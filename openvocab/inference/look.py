@@ -79,14 +79,21 @@ class Look:
         if self._seen is None:
             raise ValueError("look: was freed, expected one that is not; look at the picture again")
         if segmenter is not self._segmenter:
-            raise ValueError(f"look: {self._segmenter.name} has looked, expected {segmenter.name}, or another call of "
-                             "look by it")
+            raise ValueError(
+                f"look: {self._segmenter.name} has looked, expected {segmenter.name}, or another call of look by it"
+            )
         if weights_key(segmenter.model) != self._weights:
             raise ValueError("look: the weights have changed since; look at the picture again")
         return self._seen
 
-    def __call__(self, words: Vocabulary | Sequence[str], background: Vocabulary | Sequence[str] = (),
-                 threshold: float | None = None, synonyms: str | None = None, absent: float | None = None) -> Result:
+    def __call__(
+        self,
+        words: Vocabulary | Sequence[str],
+        background: Vocabulary | Sequence[str] = (),
+        threshold: float | None = None,
+        synonyms: str | None = None,
+        absent: float | None = None,
+    ) -> Result:
         """Gives every pixel the word that fits best; see `Segmenter.__call__`."""
         return self._segmenter(self, words, background, threshold, synonyms, absent)
 

@@ -37,8 +37,11 @@ class Answer:
 
 
 def answers(
-    images: Iterable[ImageLike], read: Callable[[ImageLike], Any], ask: Callable[[list[Any]], list[Result]],
-    batch_size: int, together: bool,
+    images: Iterable[ImageLike],
+    read: Callable[[ImageLike], Any],
+    ask: Callable[[list[Any]], list[Result]],
+    batch_size: int,
+    together: bool,
 ) -> Generator[Answer, None, None]:
     """Answers pictures while the next ones are read and computed.
 
@@ -56,8 +59,10 @@ def answers(
     size, threads = (batch_size, 1) if together else (1, batch_size)
     # A thread of its own takes torch's default, and digits depend on how many threads share a sum.
     alike = partial(torch.set_num_threads, torch.get_num_threads())
-    with closing(in_order(partial(_read, read), images, _READERS, batch_size + 1)) as pictures, \
-            closing(in_order(partial(_asked, ask), _batches(pictures, size), threads, threads + 1, alike)) as batches:
+    with (
+        closing(in_order(partial(_read, read), images, _READERS, batch_size + 1)) as pictures,
+        closing(in_order(partial(_asked, ask), _batches(pictures, size), threads, threads + 1, alike)) as batches,
+    ):
         for batch in batches:
             yield from batch
 

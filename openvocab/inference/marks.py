@@ -126,8 +126,10 @@ def refuse_foreign(paths: Iterable[Path], kind: str) -> None:
     """
     foreign = [path for path in paths if os.path.lexists(path) and kind_of(path) != kind]
     if foreign:
-        raise ValueError(f"output: expected nothing or an earlier {kind} by this program, got "
-                         f"{counted(foreign, 'others')} (left as it is; move it away, or write somewhere else)")
+        raise ValueError(
+            f"output: expected nothing or an earlier {kind} by this program, got "
+            f"{counted(foreign, 'others')} (left as it is; move it away, or write somewhere else)"
+        )
 
 
 def _carries(head: bytes, tail: bytes, kind: str) -> bool:
@@ -152,7 +154,8 @@ def _carries(head: bytes, tail: bytes, kind: str) -> bool:
     if head[8:].startswith(b'{"__metadata__"'):
         return kind == EMBEDDINGS and text in head
     return bool(re.match(rb'\{\s*"%s":\s*"%s"' % (JSON_KEY.encode(), re.escape(text)), head)) or (
-        kind == TABLE and head.startswith(text + b"\n"))
+        kind == TABLE and head.startswith(text + b"\n")
+    )
 
 
 def _png_chunk(text: bytes) -> bytes:

@@ -25,5 +25,6 @@ def vocabulary_metadata(words: str | Vocabulary | Sequence[str]) -> Metadata:
         >>> Visualizer(image, metadata).draw_sem_seg(answer["sem_seg"].argmax(dim=0))
     """
     vocabulary = named_vocabulary(words) if isinstance(words, str) else as_vocabulary(words)
-    return Metadata(name="words", stuff_classes=list(vocabulary.names),
-                    stuff_colors=colours(len(vocabulary.names)).tolist())
+    return Metadata(
+        name="words", stuff_classes=list(vocabulary.names), stuff_colors=colours(len(vocabulary.names)).tolist()
+    )

@@ -15,7 +15,10 @@ _DIGITS = 8  # of the digest that keeps shortened names apart
 
 
 def stems_for(
-    pictures: Sequence[Path], folder: Path, formats: Sequence[str] = USUAL, below: Mapping[Path, str] | None = None,
+    pictures: Sequence[Path],
+    folder: Path,
+    formats: Sequence[str] = USUAL,
+    below: Mapping[Path, str] | None = None,
     reserved: Sequence[str] = (),
 ) -> list[str]:
     """Gives every picture a file name of its own: a/cat.jpg and b/CAT.png become "cat" and "CAT-2".

@@ -10,7 +10,10 @@ Answer = TypeVar("Answer")
 
 
 def in_order(
-    work: Callable[[Item], Answer], items: Iterable[Item], threads: int, room: int,
+    work: Callable[[Item], Answer],
+    items: Iterable[Item],
+    threads: int,
+    room: int,
     prepare: Callable[[], object] = lambda: None,
 ) -> Generator[Answer, None, None]:
     """Works on items in threads while the caller does something else.

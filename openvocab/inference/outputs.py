@@ -78,14 +78,19 @@ def _write_npz(result: "Result", picture: Picture, file: BinaryIO) -> None:
 
 
 FORMATS = {
-    "png": Format(("_overlay.png", "_labels.png"), (
-        lambda result, _, file: encode(result.sheet(), "PNG", file),
-        lambda result, _, file: encode(result.label_map(), "PNG", file))),
+    "png": Format(
+        ("_overlay.png", "_labels.png"),
+        (
+            lambda result, _, file: encode(result.sheet(), "PNG", file),
+            lambda result, _, file: encode(result.label_map(), "PNG", file),
+        ),
+    ),
     "json": Format((".json",), (lambda result, _, file: _write_json(result.summary(), file, 2),)),
     "coco": Format(("_coco.json",), (lambda result, picture, file: _write_json(result.to_coco(picture.name), file),)),
     "npz": Format((".npz",), (_write_npz,)),
-    "labelme": Format(("_labelme.json",), (
-        lambda result, picture, file: _write_json(labelme_of(result, picture.path), file),)),
+    "labelme": Format(
+        ("_labelme.json",), (lambda result, picture, file: _write_json(labelme_of(result, picture.path), file),)
+    ),
 }
 """Name -> format, in the order in which files are written."""
 

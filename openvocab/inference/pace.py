@@ -40,8 +40,10 @@ class Pace:
         if self.done != FIRST or self.count < _LEAST:
             return None
         needed, free = self.bytes / self.done * (self.count - self.done), shutil.disk_usage(self.folder).free
-        line = (f"estimate    {self._seconds():.1f} s and {_size(self.bytes / self.done)} each: {self.count} pictures "
-                f"take about {duration(self._seconds() * self.count)} and {_size(needed + self.bytes)}")
+        line = (
+            f"estimate    {self._seconds():.1f} s and {_size(self.bytes / self.done)} each: {self.count} pictures "
+            f"take about {duration(self._seconds() * self.count)} and {_size(needed + self.bytes)}"
+        )
         short = f"output: about {_size(needed)} more are needed in {self.folder}, {_size(free)} are free"
         return line, short if needed > free else ""
 

@@ -31,8 +31,14 @@ class Question(NamedTuple):
     cut: Cut | None = None
 
     @classmethod
-    def of(cls, words: Words, background: Words = (), threshold: float | None = None, synonyms: str | None = None,
-           rule: str = "mean") -> "Question":
+    def of(
+        cls,
+        words: Words,
+        background: Words = (),
+        threshold: float | None = None,
+        synonyms: str | None = None,
+        rule: str = "mean",
+    ) -> "Question":
         """Checks what is asked; see `openvocab.inference.segmenter.Segmenter.__call__` for the arguments.
 
         Args:
@@ -60,12 +66,15 @@ class Question(NamedTuple):
             ValueError: there is a threshold, a second rule for the same.
         """
         if self.threshold is not None:
-            raise ValueError(f"absent and threshold: expected one of them, got {cut.absent:g} and {self.threshold:g}: "
-                             "both say which pixels are none of the words")
+            raise ValueError(
+                f"absent and threshold: expected one of them, got {cut.absent:g} and {self.threshold:g}: "
+                "both say which pixels are none of the words"
+            )
         return self._replace(cut=cut)
 
-    def result(self, pixels: np.ndarray, labels: Tensor, scores: Tensor, cosine: Tensor | None = None,
-               **about: str) -> Result:
+    def result(
+        self, pixels: np.ndarray, labels: Tensor, scores: Tensor, cosine: Tensor | None = None, **about: str
+    ) -> Result:
         """Turns a model's answer into a result.
 
         Args:

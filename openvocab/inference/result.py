@@ -187,7 +187,11 @@ class Result:
         return path
 
     def save_all(
-        self, folder: str | os.PathLike, stem: str, formats: Sequence[str] = USUAL, name: str = "",
+        self,
+        folder: str | os.PathLike,
+        stem: str,
+        formats: Sequence[str] = USUAL,
+        name: str = "",
         picture: str | os.PathLike = "",
     ) -> list[Path]:
         """Writes the result in several formats; either all files appear or none.

@@ -25,8 +25,14 @@ def running(device: torch.device, dtype: str) -> Iterator[None]:
         yield
 
 
-def ask(model: nn.Module, dtype: str, given: Sequence[dict[str, Any]], vocabulary: Vocabulary,
-        sizes: Sequence[tuple[int, int]], output: str) -> list[dict[str, Tensor]]:
+def ask(
+    model: nn.Module,
+    dtype: str,
+    given: Sequence[dict[str, Any]],
+    vocabulary: Vocabulary,
+    sizes: Sequence[tuple[int, int]],
+    output: str,
+) -> list[dict[str, Tensor]]:
     """Asks about several pictures at once.
 
     Args:
@@ -43,8 +49,10 @@ def ask(model: nn.Module, dtype: str, given: Sequence[dict[str, Any]], vocabular
     Raises:
         ValueError: words that do not fit into memory, or numbers that this precision does not hold.
     """
-    requests = [each | {"height": height, "width": width, "vocabulary": vocabulary, "output": output}
-                for each, (height, width) in zip(given, sizes, strict=True)]
+    requests = [
+        each | {"height": height, "width": width, "vocabulary": vocabulary, "output": output}
+        for each, (height, width) in zip(given, sizes, strict=True)
+    ]
     device = torch.device(model.device)
     try:
         with running(device, dtype):

@@ -45,8 +45,18 @@ class Segmenter:
         >>> segmenter("img.jpg", ["cat", "sofa|couch"]).save("masks.png")
     """
 
-    def __init__(self, model: nn.Module, cfg, *, name: str, weights: str = "", dtype: str = "float32",
-                 synonyms: str | None = None, trained: TrainedWords | None = None, notice: str = "") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        cfg,
+        *,
+        name: str,
+        weights: str = "",
+        dtype: str = "float32",
+        synonyms: str | None = None,
+        trained: TrainedWords | None = None,
+        notice: str = "",
+    ) -> None:
         """Wraps a model that is built already; most callers want `load`.
 
         Args:
@@ -125,8 +135,16 @@ class Segmenter:
 
         dtype = check_precision(dtype or "float32")
         loaded = load(name_or_config, weights, device, overrides)
-        return cls(loaded.model, loaded.cfg, name=loaded.name, weights=loaded.weights, dtype=dtype, synonyms=synonyms,
-                   trained=loaded.trained, notice=loaded.notice)
+        return cls(
+            loaded.model,
+            loaded.cfg,
+            name=loaded.name,
+            weights=loaded.weights,
+            dtype=dtype,
+            synonyms=synonyms,
+            trained=loaded.trained,
+            notice=loaded.notice,
+        )
 
     def look(self, image: ImageLike) -> Look:
         """Does all that needs no word, so that asking costs the rest only.
@@ -143,16 +161,22 @@ class Segmenter:
                 several sizes (TEST.AUG, TEST.MULTI_SCALE).
         """
         if not hasattr(self.model, "see"):
-            raise ValueError(f"model: {self.name} ({type(self.model).__name__}) has no `see`, expected one of this "
-                             "project's methods")
+            raise ValueError(
+                f"model: {self.name} ({type(self.model).__name__}) has no `see`, expected one of this project's methods"
+            )
         self.model.check_seen_once()
         pixels = read_image(image)
         with running(self.device, self.dtype):
             return Look(self, pixels, self.model.see(seen_picture(pixels, self.cfg)))
 
     def __call__(
-        self, image: ImageLike, words: Words, background: Words = (), threshold: float | None = None,
-        synonyms: str | None = None, absent: float | None = None,
+        self,
+        image: ImageLike,
+        words: Words,
+        background: Words = (),
+        threshold: float | None = None,
+        synonyms: str | None = None,
+        absent: float | None = None,
     ) -> Result:
         """Gives every pixel the word that fits best.
 
@@ -181,8 +205,14 @@ class Segmenter:
         return self._results(question, [self._given(image)])[0]
 
     def many(
-        self, images: Iterable[ImageLike | Look], words: Words, background: Words = (), threshold: float | None = None,
-        synonyms: str | None = None, batch_size: int | None = None, absent: float | None = None,
+        self,
+        images: Iterable[ImageLike | Look],
+        words: Words,
+        background: Words = (),
+        threshold: float | None = None,
+        synonyms: str | None = None,
+        batch_size: int | None = None,
+        absent: float | None = None,
     ) -> Generator[Answer, None, None]:
         """Answers many pictures with one question, while the next ones are read and computed.
 
@@ -326,8 +356,14 @@ class Segmenter:
         """
         return self._unknown.among(vocabulary)
 
-    def _question(self, words: Words, background: Words = (), threshold: float | None = None,
-                  synonyms: str | None = None, absent: float | None = None) -> Question:
+    def _question(
+        self,
+        words: Words,
+        background: Words = (),
+        threshold: float | None = None,
+        synonyms: str | None = None,
+        absent: float | None = None,
+    ) -> Question:
         question = Question.of(words, background, threshold, synonyms, self.synonyms)
         return question if absent is None else question.with_cut(cut_of(self, absent, len(question.asked)))
 
@@ -354,10 +390,11 @@ class Segmenter:
 
     def _results(self, question: Question, pictures: Sequence[tuple[np.ndarray, dict[str, Any]]]) -> list[Result]:
         """Answers what `_given` has given, of several pictures at once."""
-        sizes = [pixels.shape[:2] for pixels, _ in pictures]
-        output = "cosine" if question.cut else "labels"
-        found = ask(self.model, self.dtype, [given for _, given in pictures], question.asked, sizes, output)
-        return [question.result(pixels, answer["labels"].int(), answer["scores"], answer.get("cosine"),
-                                templates=self.cfg.MODEL.VOCABULARY.TEMPLATES, model=self.name, weights=self.weights,
-                                precision=self.dtype, notice=self.notice)
-                for (pixels, _), answer in zip(pictures, found, strict=True)]
+        sizes, given = [pixels.shape[:2] for pixels, _ in pictures], [given for _, given in pictures]
+        found = ask(self.model, self.dtype, given, question.asked, sizes, "cosine" if question.cut else "labels")
+        about = {"templates": self.cfg.MODEL.VOCABULARY.TEMPLATES, "model": self.name, "weights": self.weights,
+                 "precision": self.dtype, "notice": self.notice}  # fmt: skip
+        return [
+            question.result(pixels, answer["labels"].int(), answer["scores"], answer.get("cosine"), **about)
+            for (pixels, _), answer in zip(pictures, found, strict=True)
+        ]

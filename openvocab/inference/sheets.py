@@ -99,7 +99,9 @@ def errors(picture: np.ndarray, truth: np.ndarray, predicted: np.ndarray, ignore
 
 
 def row(
-    panels: Sequence[np.ndarray], caption: str, entries: list[legend.Entry] | None = None,
+    panels: Sequence[np.ndarray],
+    caption: str,
+    entries: list[legend.Entry] | None = None,
     beside: np.ndarray | None = None,
 ) -> np.ndarray:
     """Lays pictures side by side, a caption above and a legend below.

@@ -41,8 +41,10 @@ def use_triton(implementation: str, x: Tensor) -> bool:
     if x.dtype not in KERNEL_DTYPES:
         raise ValueError(f"implementation: got 'triton' with {x.dtype}, expected one of {KERNEL_DTYPES}")
     if not x.is_cuda and not interpreted():
-        raise ValueError(f"implementation: got 'triton' on device {x.device}, expected CUDA, or TRITON_INTERPRET=1 in "
-                         "the environment before Triton is first imported")
+        raise ValueError(
+            f"implementation: got 'triton' on device {x.device}, expected CUDA, or TRITON_INTERPRET=1 in "
+            "the environment before Triton is first imported"
+        )
     return True
 
 

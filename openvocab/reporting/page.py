@@ -54,8 +54,11 @@ def blocks(runs: Sequence[Run]) -> Iterator[Block]:
         changed = differences(list(runs))
         yield Block("h2", "What is not the same in all configs")
         rows = [[key, *map(_cell, each)] for key, each in changed.items()]
-        yield Block("table", _table(["key", *names], rows)) if rows else Block("p", "Nothing: all keys have the same "
-                                                                                    "values.")
+        yield (
+            Block("table", _table(["key", *names], rows))
+            if rows
+            else Block("p", "Nothing: all keys have the same values.")
+        )
     yield Block("h2", "Results of the last evaluation")
     rows = [({"run": name, "dataset": dataset}, scores) for name, run in zip(names, runs, strict=True)
             for dataset, scores in run.results.items()]  # fmt: skip
@@ -69,8 +72,12 @@ def blocks(runs: Sequence[Run]) -> Iterator[Block]:
     for name, run in zip(names, runs, strict=True):
         if run.sheets:
             yield Block("h2", f"{name}: {run.sheets[-1].stem}")
-            yield Block("image", f"pictures, truth, answers and errors of {name}", run.sheets[-1].read_bytes(),
-                        f"{run.folder.name}_{run.sheets[-1].stem}")
+            yield Block(
+                "image",
+                f"pictures, truth, answers and errors of {name}",
+                run.sheets[-1].read_bytes(),
+                f"{run.folder.name}_{run.sheets[-1].stem}",
+            )
 
 
 def as_html(parts: Sequence[Block]) -> str:
@@ -89,8 +96,11 @@ def as_html(parts: Sequence[Block]) -> str:
         else:
             body.append(f"<{part.kind}>{html.escape(part.text)}</{part.kind}>")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{parts[0].text}</title>'
-    return f"<!doctype html>\n<html lang=en><head>{head}<style>{STYLE}</style></head><body>\n" + "\n".join(body) + \
-        "\n</body></html>\n"
+    return (
+        f"<!doctype html>\n<html lang=en><head>{head}<style>{STYLE}</style></head><body>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
 
 
 def as_markdown(parts: Sequence[Block], folder: str) -> tuple[str, dict[str, bytes]]:

@@ -48,8 +48,13 @@ class Run:
             results[path.name.removesuffix("_results.json")] = _scores(path)
         config = {key: value for key, value in dotted_keys(_yaml(folder / "config.yaml"))
                   if not isinstance(value, Mapping)}  # fmt: skip
-        return cls(folder, config, tuple(_lines(folder / "metrics.json")), results,
-                   tuple(sorted((folder / SHEETS).glob("*.png"))))
+        return cls(
+            folder,
+            config,
+            tuple(_lines(folder / "metrics.json")),
+            results,
+            tuple(sorted((folder / SHEETS).glob("*.png"))),
+        )
 
     @property
     def iterations(self) -> int:
@@ -97,8 +102,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             found.setdefault(entry["iteration"], {}).update(entry)
         except (ValueError, KeyError, TypeError) as error:
             if number < len(lines):  # the last one may be half written
-                raise ValueError(f"{path}, line {number}: got {line[:60]!r}, expected a JSON object with "
-                                 "'iteration'") from error
+                raise ValueError(
+                    f"{path}, line {number}: got {line[:60]!r}, expected a JSON object with 'iteration'"
+                ) from error
     return [found[iteration] for iteration in sorted(found)]
 
 

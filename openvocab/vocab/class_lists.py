@@ -50,8 +50,10 @@ def lines_of(text: str, numbered: bool) -> Iterator[str]:
             if numbered:
                 check_word(line, f"line {number}")
                 what = f"the comment {line!r}" if line else "a blank line"
-                raise ValueError(f"line {number}: got {what}, expected the word of class {number - 1}: the number of a "
-                                 "line is its class here, and all behind would be shifted")
+                raise ValueError(
+                    f"line {number}: got {what}, expected the word of class {number - 1}: the number of a "
+                    "line is its class here, and all behind would be shifted"
+                )
             continue
         check_word(line, f"line {number}")
         yield line

@@ -37,6 +37,5 @@ class VocabularyOptions:
             ValueError: an unknown vocabulary, set of templates or rule.
         """
         words = cfg.MODEL.VOCABULARY
-        train, test = (named_vocabulary(name, words.SYNONYMS) if name else None
-                       for name in (words.TRAIN, words.TEST))
+        train, test = (named_vocabulary(name, words.SYNONYMS) if name else None for name in (words.TRAIN, words.TEST))
         return cls(train, test, templates(words.TEMPLATES), words.SYNONYMS, words.TRAIN_SAMPLE)

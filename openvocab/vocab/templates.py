@@ -102,7 +102,8 @@ IMAGENET_SELECT = (
 )
 
 TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"single": SINGLE, "imagenet": IMAGENET, "imagenet_select": IMAGENET_SELECT, "bare": ("{}",)})
+    {"single": SINGLE, "imagenet": IMAGENET, "imagenet_select": IMAGENET_SELECT, "bare": ("{}",)}
+)
 
 
 def templates(name: str) -> tuple[str, ...]:

@@ -25,8 +25,9 @@ class TrainedWords:
     templates: str | None = None
 
     @classmethod
-    def of_training(cls, seen: Iterable[str], vocabulary: Vocabulary | None, templates: str,
-                    earlier: "TrainedWords | None" = None) -> "TrainedWords":
+    def of_training(
+        cls, seen: Iterable[str], vocabulary: Vocabulary | None, templates: str, earlier: "TrainedWords | None" = None
+    ) -> "TrainedWords":
         """Describes a training.
 
         Args:

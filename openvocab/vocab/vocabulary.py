@@ -49,11 +49,14 @@ class Vocabulary:
             if len(self.names) != len(self.entries):
                 raise ValueError(f"names: got {len(self.names)}, expected {len(self.entries)}, one per channel")
         elif len(self.channel_to_class) != len(self.entries):
-            raise ValueError(f"channel_to_class: got length {len(self.channel_to_class)}, "
-                             f"expected {len(self.entries)}, one per channel")
+            raise ValueError(
+                f"channel_to_class: got length {len(self.channel_to_class)}, "
+                f"expected {len(self.entries)}, one per channel"
+            )
         elif not set(self.channel_to_class) <= set(range(len(self.names))):
-            raise ValueError(f"channel_to_class: got values {sorted(set(self.channel_to_class))}, "
-                             f"expected 0..{len(self.names) - 1}")
+            raise ValueError(
+                f"channel_to_class: got values {sorted(set(self.channel_to_class))}, expected 0..{len(self.names) - 1}"
+            )
 
     def __len__(self) -> int:
         """Number of channels T."""
@@ -184,8 +187,10 @@ class Vocabulary:
     def _checked(cls, entries: Sequence[Sequence[str]], synonyms: str | None) -> "Vocabulary":
         for word in (word for words in entries for word in words):
             if any(letter == "\ufffd" or "\ud800" <= letter <= "\udfff" for letter in word):
-                raise ValueError(f"words: got {word!r}, whose bytes are no UTF-8 (of a file, save it as UTF-8; of a "
-                                 "command line, set LC_ALL=C.UTF-8)")
+                raise ValueError(
+                    f"words: got {word!r}, whose bytes are no UTF-8 (of a file, save it as UTF-8; of a "
+                    "command line, set LC_ALL=C.UTF-8)"
+                )
         cleaned = tuple(tuple(map(clean, words)) for words in entries)
         seen: dict[str, str] = {}
         for word in filter(None, (word for words in cleaned for word in words)):
@@ -237,8 +242,10 @@ def named_vocabulary(text: str, synonyms: str | None = None) -> Vocabulary:
         vocabulary = Vocabulary.builtin(text)
     else:
         near = difflib.get_close_matches(text, builtin_names(), n=1, cutoff=0)
-        raise ValueError(f"words: got {text!r}, expected a built-in name (the nearest is {near[0]!r}), a .txt or .json "
-                         f"file, or words with a comma or '|' ({text + ','!r} is one word)")
+        raise ValueError(
+            f"words: got {text!r}, expected a built-in name (the nearest is {near[0]!r}), a .txt or .json "
+            f"file, or words with a comma or '|' ({text + ','!r} is one word)"
+        )
     return vocabulary.with_synonyms(synonyms) if synonyms else vocabulary
 
 

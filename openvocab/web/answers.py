@@ -93,8 +93,9 @@ class Desk:
             return waiting.result(self.limits.seconds)
         except TooLate as error:
             waiting.cancel()
-            raise ValueError(f"time: no answer within {self.limits.seconds:g} seconds; try fewer words, a smaller "
-                             "picture, or later") from error
+            raise ValueError(
+                f"time: no answer within {self.limits.seconds:g} seconds; try fewer words, a smaller picture, or later"
+            ) from error
 
     def _compute(self, question: Question, words: Vocabulary, background: Vocabulary | tuple) -> dict[str, Any]:
         start, panes, again = perf_counter(), [], True
@@ -114,8 +115,10 @@ class Desk:
         seconds = perf_counter() - start
         looked = "looked at before, asked again" if again else "looked and asked"
         colours = ["#" + bytes(colour).hex() for colour in legend.colours(len(words.names))]
-        told = [{"name": name, "entry": "|".join(entry), "colour": colour}
-                for name, entry, colour in zip(words.names, words.entries, colours, strict=True)]
+        told = [
+            {"name": name, "entry": "|".join(entry), "colour": colour}
+            for name, entry, colour in zip(words.names, words.entries, colours, strict=True)
+        ]
         note = f"; no heat map: {question.heat[:50]!r} is not one of the words" if question.heat and not heat else ""
         return {"kind": "done", "status": f"{looked}: {seconds:.2f} s{note}", "words": told, "panes": panes,
                 "digest": digest}  # fmt: skip
@@ -127,8 +130,9 @@ class Desk:
         notices = [*filter(None, [result.notice])]
         if unknown:
             notices.append(f"has never seen these words, expect no sense from them: {first_of(unknown)}")
-        key = self.kept.put_secret((question.name, result),
-                                   result.image.nbytes + result.labels.nbytes + result.scores.nbytes)
+        key = self.kept.put_secret(
+            (question.name, result), result.image.nbytes + result.labels.nbytes + result.scores.nbytes
+        )
         return {"kind": "masks", "title": name, "note": self.models.find(name).note, "notices": notices,
                 "about": f"{segmenter.cfg.MODEL.META_ARCHITECTURE}, {told}, {result.precision} on "
                 f"{segmenter.device.type}, {width} x {height} pixels",

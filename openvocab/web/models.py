@@ -90,7 +90,8 @@ def offers_of(names: Sequence[str], device: str | None, dtype: str, download: bo
         DownloadError: its parameters cannot be had.
     """
     chosen = [zoo.find(name) for name in dict.fromkeys(names)] or sorted(
-        (model for model in zoo.models() if zoo.on_disk(model)), key=lambda model: model.name != FOR_PHOTOGRAPHS)
+        (model for model in zoo.models() if zoo.on_disk(model)), key=lambda model: model.name != FOR_PHOTOGRAPHS
+    )
     offers = []
     for model in chosen:
         file = zoo.weights_file(model, download=download)

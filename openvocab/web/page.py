@@ -1,7 +1,7 @@
 """The page itself, laid out with Gradio; what changes without the server lies in `viewer.js`."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -16,7 +16,7 @@ from openvocab.web.uploads import Uploads
 
 _HERE = Path(__file__).parent
 _NO_HEAT = "none"
-_HELP = ("Words with commas between them; `|` joins words for one thing: `sofa|couch`. Any words will do.")
+_HELP = "Words with commas between them; `|` joins words for one thing: `sofa|couch`. Any words will do."
 _PRICE = ("Off: CAT-Seg looks once instead of five times. On EmojiScapes 94.5 % of the labels stay the same, base mIoU "
           "falls from 52.3 to 49.6, novel from 61.6 to 60.6 (docs/WEB.md).")  # fmt: skip
 _DEFAULT_WORDS = "person, cat|kitten, dog, tree, grass, sky, building, car"
@@ -58,31 +58,41 @@ def build_page(desk: Desk, uploads: Uploads, examples: Examples | None, exact: b
         with gr.Row(elem_id="columns"):
             dropped, asked, button = _asking(offered, words)
             with gr.Column(elem_id="answer"):
-                view = gr.HTML({"kind": "hint", "status": "Drop a picture and type words."}, elem_id="view",
-                               html_template="<div class='viewer'></div>", css_template=_read("viewer.css"),
-                               js_on_load=_read("viewer.js"), padding=False, apply_default_css=False)
+                view = gr.HTML(
+                    {"kind": "hint", "status": "Drop a picture and type words."},
+                    elem_id="view",
+                    html_template="<div class='viewer'></div>",
+                    css_template=_read("viewer.css"),
+                    js_on_load=_read("viewer.js"),
+                    padding=False,
+                    apply_default_css=False,
+                )
             # What is sent of the picture is text: Gradio would copy the file and decode it by itself.
             parts = Parts(gr.Textbox(visible=False), asked, *_options(list(desk.models.offers.values()), exact))
         address = gr.Textbox(visible=False)
 
-        def ask(picture: Any, words: Any, none: Any, threshold: Any, model: Any, second: Any, exact: Any, heat: Any,
-                request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-            try:
-                sent = picture, words, none, threshold, model, second, exact, heat
-                question = question_of(sent, uploads, request.session_hash or "")
-            except ValueError as error:
-                yield {"kind": "error", "status": str(error)}, gr.skip(), gr.skip()
-                return
-            for update in desk.answer(question):
-                if update["kind"] == "done":
-                    yield update, _heat_choices(update, question.heat), _address(question, update, names)
-                else:
-                    yield update, gr.skip(), gr.skip()
-
-        run = dict(fn=ask, inputs=list(parts), outputs=[view, parts.heat, address], preprocess=False, api_name=False,
-                   show_progress="hidden", concurrency_limit=None, trigger_mode="always_last", js=_SAY_ASKED)
-        gr.on([button.click, asked.submit, parts.none.submit, parts.none.blur, parts.picture.change,
-               *(part.input for part in (parts.threshold, parts.model, parts.second, parts.exact, parts.heat))], **run)
+        run = dict(
+            fn=_answering(desk, uploads, names),
+            inputs=list(parts),
+            outputs=[view, parts.heat, address],
+            preprocess=False,
+            api_name=False,
+            show_progress="hidden",
+            concurrency_limit=None,
+            trigger_mode="always_last",
+            js=_SAY_ASKED,
+        )
+        gr.on(
+            [
+                button.click,
+                asked.submit,
+                parts.none.submit,
+                parts.none.blur,
+                parts.picture.change,
+                *(part.input for part in (parts.threshold, parts.model, parts.second, parts.exact, parts.heat)),
+            ],
+            **run,
+        )
         dropped.change(None, dropped, parts.picture, js=_PICTURE_SENT)
         address.change(None, address, None, js=_PUT_ADDRESS)
 
@@ -91,6 +101,29 @@ def build_page(desk: Desk, uploads: Uploads, examples: Examples | None, exact: b
 
         page.load(open_address, None, [view, dropped, *parts[1:]], api_name=False)
     return page
+
+
+def _answering(desk: Desk, uploads: Uploads, names: dict[str, str]) -> Callable[..., Iterator[tuple[Any, Any, Any]]]:
+    """Gives the function that Gradio calls with all that was sent, once for each update of the page."""
+
+    # Gradio looks for its request among arguments that have a name and a place.
+    def ask(
+        picture: Any, words: Any, none: Any, threshold: Any, model: Any, second: Any, exact: Any, heat: Any,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, Any, Any]]:  # fmt: skip
+        sent = picture, words, none, threshold, model, second, exact, heat
+        try:
+            question = question_of(sent, uploads, request.session_hash or "")
+        except ValueError as error:
+            yield {"kind": "error", "status": str(error)}, gr.skip(), gr.skip()
+            return
+        for update in desk.answer(question):
+            if update["kind"] == "done":
+                yield update, _heat_choices(update, question.heat), _address(question, update, names)
+            else:
+                yield update, gr.skip(), gr.skip()
+
+    return ask
 
 
 def words_of(examples: Path) -> str:
@@ -108,15 +141,22 @@ def words_of(examples: Path) -> str:
     entries = ["|".join(entry) for entry in Vocabulary.from_file(file).entries]
     with_comma = [entry for entry in entries if "," in entry]
     if with_comma:
-        raise ValueError(f"--examples: {file}: got {with_comma[0]!r}, expected words without commas, which separate "
-                         "words on the page")
+        raise ValueError(
+            f"--examples: {file}: got {with_comma[0]!r}, expected words without commas, which separate "
+            "words on the page"
+        )
     return ", ".join(entries)
 
 
 def _asking(offered: Sequence[Path], words: str) -> tuple[gr.Image, gr.Textbox, gr.Button]:
     with gr.Column(elem_id="asking"):
-        picture = gr.Image(label="Picture", height=280, buttons=[], elem_id="picture",
-                           placeholder="Drop a picture here, or\nclick to choose one")
+        picture = gr.Image(
+            label="Picture",
+            height=280,
+            buttons=[],
+            elem_id="picture",
+            placeholder="Drop a picture here, or\nclick to choose one",
+        )
         if offered:
             gr.Examples([[str(file)] for file in offered], [picture], label="Examples", elem_id="examples")
         asked = gr.Textbox(words, label="Words", info=_HELP, max_lines=6, elem_id="words")  # of one line: Enter asks
@@ -130,20 +170,46 @@ def _options(offers: Sequence[Offer], exact: bool) -> list[Any]:
         with gr.Accordion("More", open=False, elem_id="more"):
             second = gr.Dropdown([("one model", ""), *choices], value="", label="Side by side with", elem_id="second")
             none = gr.Textbox("", label="None of these", elem_id="none", info="Words whose places stay unmarked.")
-            threshold = gr.Slider(0, 1, 0, step=0.01, label="Smallest score", elem_id="threshold",
-                                  info="Where the best word's score is below it, the place stays unmarked.")
-            heat = gr.Dropdown([(_NO_HEAT, "")], value="", label="Heat map of", allow_custom_value=True, elem_id="heat",
-                               info="One of the words, before and after the model weighs it.")
+            threshold = gr.Slider(
+                0,
+                1,
+                0,
+                step=0.01,
+                label="Smallest score",
+                elem_id="threshold",
+                info="Where the best word's score is below it, the place stays unmarked.",
+            )
+            heat = gr.Dropdown(
+                [(_NO_HEAT, "")],
+                value="",
+                label="Heat map of",
+                allow_custom_value=True,
+                elem_id="heat",
+                info="One of the words, before and after the model weighs it.",
+            )
             protocol = gr.Checkbox(exact, label="Exact protocol (all views)", elem_id="exact", info=_PRICE)
     return [none, threshold, model, second, protocol, heat]
 
 
 def page_options() -> dict[str, Any]:
     """Gives how the page is served: fonts of the reader's own machine, nothing that asks another machine."""
-    theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"),
-                              primary_hue="emerald", radius_size="sm")
-    return dict(theme=theme, css=_read("page.css"), head=_ICON, footer_links=[], run_history=False, ssr_mode=False,
-                enable_monitoring=False, mcp_server=False, pwa=False)
+    theme = gr.themes.Default(
+        font=("system-ui", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
+        primary_hue="emerald",
+        radius_size="sm",
+    )
+    return dict(
+        theme=theme,
+        css=_read("page.css"),
+        head=_ICON,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        pwa=False,
+    )
 
 
 def _read(name: str) -> str:
@@ -158,9 +224,16 @@ def _heat_choices(update: dict[str, Any], chosen: str) -> Any:
 def _address(question: Question, update: dict[str, Any], names: dict[str, str]) -> str:
     """Writes what was asked, for the address: who opens it sees the same, of an example with its picture."""
     heat = question.heat if any(pane["kind"] == "after" for pane in update["panes"]) else ""
-    told = {"words": question.words, "none": question.background, "threshold": question.threshold or "",
-            "model": question.models[0], "second": (*question.models, "")[1], "exact": int(question.exact),
-            "heat": heat, "picture": names.get(update["digest"], "")}
+    told = {
+        "words": question.words,
+        "none": question.background,
+        "threshold": question.threshold or "",
+        "model": question.models[0],
+        "second": (*question.models, "")[1],
+        "exact": int(question.exact),
+        "heat": heat,
+        "picture": names.get(update["digest"], ""),
+    }
     address = urlencode({key: value for key, value in told.items() if value != ""})
     return address if len(address) <= _ADDRESS_LETTERS else ""
 
@@ -192,7 +265,9 @@ _PICTURE_SENT = "(file) => file ? JSON.stringify({path: file.path, orig_name: fi
 _SAY_ASKED = "(...sent) => { window.dispatchEvent(new Event('openvocab-asked')); return sent; }"
 _HEADER = """<h1>A mask per word</h1>
 <p>Give it a picture and any words; change a word and see what changes.</p>"""
-_ICON = ("<link rel='icon' href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"
-         "<rect width='16' height='16' rx='3' fill='%2321918c'/><circle cx='6' cy='10' r='4' fill='%23fde725'/>"
-         "<path d='M9 2h5v7z' fill='%23440154'/></svg>\">")
+_ICON = (
+    "<link rel='icon' href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"
+    "<rect width='16' height='16' rx='3' fill='%2321918c'/><circle cx='6' cy='10' r='4' fill='%23fde725'/>"
+    "<path d='M9 2h5v7z' fill='%23440154'/></svg>\">"
+)
 _PUT_ADDRESS = "(told) => { history.replaceState(null, '', location.pathname + (told ? '?' + told : '')); }"

@@ -76,8 +76,9 @@ def _uploaded(picture: str, uploads: Uploads) -> tuple[Path, str]:
         raise ValueError("picture: expected one that was uploaded here") from error
     found = uploads.find(path) if isinstance(path, str) and isinstance(name, str) else None
     if found is None:
-        raise ValueError("picture: it is not kept here (any more: an hour after their last use pictures are deleted); "
-                         "drop it again")
+        raise ValueError(
+            "picture: it is not kept here (any more: an hour after their last use pictures are deleted); drop it again"
+        )
     return found, name[:200]
 
 
@@ -105,8 +106,9 @@ def check(question: Question, limits: Limits, models: Models) -> tuple[Vocabular
     if not question.words.strip():
         raise ValueError('words: none yet; type some, such as "cat, sofa|couch"')
     if len(question.words) + len(question.background) > limits.text:
-        raise ValueError(f"words: got {len(question.words) + len(question.background)} letters, expected at most "
-                         f"{limits.text}")
+        raise ValueError(
+            f"words: got {len(question.words) + len(question.background)} letters, expected at most {limits.text}"
+        )
     words = Vocabulary.parse(question.words)
     background = Vocabulary.parse(question.background) if question.background.strip() else ()
     asked = combine(words, background)[1]
@@ -115,8 +117,7 @@ def check(question: Question, limits: Limits, models: Models) -> tuple[Vocabular
         raise ValueError(f"words: got {count}, expected at most {limits.words} on this page")
     longest = max((word for entry in asked.entries for word in entry), key=len)
     if len(longest) > limits.letters:
-        raise ValueError(f"words: got {longest[:20]}... with {len(longest)} letters, expected at most "
-                         f"{limits.letters}")
+        raise ValueError(f"words: got {longest[:20]}... with {len(longest)} letters, expected at most {limits.letters}")
     if not 1 <= len(set(question.models)) == len(question.models) <= 2:
         raise ValueError(f"model: expected one, or two different ones, got {', '.join(question.models) or 'none'}")
     for name in question.models:
@@ -134,5 +135,6 @@ def _check_size(picture: Path, most: int) -> None:
     except Exception:  # noqa: BLE001 - read_image says what is wrong with it, or reads it in spite of its metadata
         return
     if width * height > most:
-        raise ValueError(f"picture: expected at most {most / 1e6:g} million pixels on this page, got {width} x "
-                         f"{height}")
+        raise ValueError(
+            f"picture: expected at most {most / 1e6:g} million pixels on this page, got {width} x {height}"
+        )

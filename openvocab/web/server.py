@@ -103,8 +103,9 @@ class Guard:
         return not is_file or Path(wanted).is_relative_to(self._folder)  # Gradio fetches other addresses for anybody
 
 
-def build_app(desk: Desk, folder: Path, examples: Path | None = None, exact: bool = False, root_path: str = ""
-              ) -> Guard:
+def build_app(
+    desk: Desk, folder: Path, examples: Path | None = None, exact: bool = False, root_path: str = ""
+) -> Guard:
     """Builds the app.
 
     Args:
@@ -206,8 +207,10 @@ def listen(host: str, port: int) -> socket.socket:
         number = getattr(error, "errno", None) or 0
         told = getattr(error, "strerror", None) or str(error)
         why = os.strerror(number) if number > 0 else told.partition(" (while")[0]
-        raise ValueError(f"address: {host}:{port} cannot be taken ({why}), expected a free one of this machine "
-                         "(--host, --port; --port 0 finds one)") from error
+        raise ValueError(
+            f"address: {host}:{port} cannot be taken ({why}), expected a free one of this machine "
+            "(--host, --port; --port 0 finds one)"
+        ) from error
 
 
 def serve(app: ASGIApp, taken: socket.socket, root_path: str = "") -> None:
@@ -218,6 +221,7 @@ def serve(app: ASGIApp, taken: socket.socket, root_path: str = "") -> None:
         taken: of `listen`.
         root_path: see `build_app`.
     """
-    config = uvicorn.Config(app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=3,
-                            server_header=False)
+    config = uvicorn.Config(
+        app, log_level="warning", root_path=root_path, timeout_graceful_shutdown=3, server_header=False
+    )
     uvicorn.Server(config).run(sockets=[taken])

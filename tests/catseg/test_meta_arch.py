@@ -231,7 +231,8 @@ def test_where_words_come_from(tiny, monkeypatch):
     model = tiny(MODEL__VOCABULARY__TEST="pascal_voc_20", MODEL__VOCABULARY__TRAIN="ade20k_150")
     asked, encode = [], model.clip.text.forward
     monkeypatch.setattr(
-        model.clip.text, "forward", lambda words, prompts: asked.append(words) or encode(words, prompts))
+        model.clip.text, "forward", lambda words, prompts: asked.append(words) or encode(words, prompts)
+    )
     answer(model, {"image": image()})
     assert (len(asked[-1]), asked[-1].synonyms) == (20, "first")
     model.set_default_vocabulary(["cat", "sofa|couch"])
@@ -252,8 +253,9 @@ def test_where_words_come_from(tiny, monkeypatch):
 def test_training_step(tiny, pad_len):
     """Every trainable parameter gets a gradient, for distributed training refuses those that get none."""
     model = tiny(MODEL__CATSEG__PAD_LEN=pad_len).train()
-    inputs = [{"image": image(64, 64, seed), "sem_seg": torch.randint(0, 5, (64, 64)), "vocabulary": WORDS}
-              for seed in (0, 1)]
+    inputs = [
+        {"image": image(64, 64, seed), "sem_seg": torch.randint(0, 5, (64, 64)), "vocabulary": WORDS} for seed in (0, 1)
+    ]
     inputs.append({"image": image(40, 72), "sem_seg": torch.full((40, 72), 255), "vocabulary": WORDS})
     losses = model(inputs)
     assert set(losses) == {"loss_sem_seg"}
@@ -264,8 +266,9 @@ def test_training_step(tiny, pad_len):
 
 def test_the_loss_is_the_mean_over_the_batch(tiny):
     model = tiny().train()
-    inputs = [{"image": image(64, 64, seed), "sem_seg": torch.randint(0, 5, (64, 64)), "vocabulary": WORDS}
-              for seed in (0, 1)]
+    inputs = [
+        {"image": image(64, 64, seed), "sem_seg": torch.randint(0, 5, (64, 64)), "vocabulary": WORDS} for seed in (0, 1)
+    ]
     with torch.no_grad():
         single = [model([item])["loss_sem_seg"] for item in inputs]
         torch.testing.assert_close(model(inputs)["loss_sem_seg"], sum(single) / 2, rtol=1e-5, atol=1e-6)
@@ -275,7 +278,8 @@ def test_sampled_vocabulary(tiny, monkeypatch):
     model = tiny(MODEL__VOCABULARY__TRAIN="ade20k_150", MODEL__VOCABULARY__TRAIN_SAMPLE=6).train()
     asked, encode = [], model.clip.text.forward
     monkeypatch.setattr(
-        model.clip.text, "forward", lambda words, prompts: asked.append(words) or encode(words, prompts))
+        model.clip.text, "forward", lambda words, prompts: asked.append(words) or encode(words, prompts)
+    )
     seen = []
     monkeypatch.setattr("catseg.meta_arch.segmentation_loss", lambda logits, labels, *rest: seen.append(labels))
     label = torch.full((64, 64), 255)

@@ -59,8 +59,9 @@ def test_memory_peak(script):
 def test_the_timed_head_computes_what_the_head_computes(script, tiny):
     model = tiny()
     head, spec = model.sem_seg_head, model.clip.spec
-    features = ClipFeatures(torch.randn(2, spec.embed_dim, *head.grid),
-                            tuple(torch.randn(2, spec.width, *head.grid) for _ in range(2)))
+    features = ClipFeatures(
+        torch.randn(2, spec.embed_dim, *head.grid), tuple(torch.randn(2, spec.width, *head.grid) for _ in range(2))
+    )
     text = torch.nn.functional.normalize(torch.randn(5, 1, spec.embed_dim), dim=-1)
     with torch.inference_mode():
         timed = script("speed").TimedHead(head, torch.float32)

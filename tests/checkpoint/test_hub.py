@@ -55,12 +55,20 @@ def folder(tmp_path_factory):
 
 def start(folder, endpoint, *cases, stderr=subprocess.PIPE, **variables):
     """Starts a client whose home is a folder."""
-    inherited = {key: value for key, value in os.environ.items()
-                 if not key.startswith(("HF_", "OPENVOCAB_")) and not key.lower().endswith("_proxy")}
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("HF_", "OPENVOCAB_")) and not key.lower().endswith("_proxy")
+    }
     own = {"HOME": str(folder), "HF_ENDPOINT": endpoint, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
     tasks = [case if len(case) == 3 else (*case, {}) for case in cases]
-    return subprocess.Popen([sys.executable, str(CLIENT), json.dumps(tasks)], env=inherited | own,
-                            stdout=subprocess.PIPE, stderr=stderr, text=True)
+    return subprocess.Popen(
+        [sys.executable, str(CLIENT), json.dumps(tasks)],
+        env=inherited | own,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
 
 
 def results(process) -> tuple[list[dict], str]:
@@ -109,9 +117,13 @@ def test_what_is_not_on_disk_is_neither_fetched_nor_asked_for(told, server, fold
     assert told["not there yet"]["answer"] is None
     error = told["how to get it"]
     assert error["kind"] == "DownloadError" and "\n" not in error["error"]
-    for part in ("catseg_b needs whole.pth", "`openvocab models --fetch catseg_b`",
-                 f"{server.endpoint}/spaces/hamacojr/CAT-Seg-weights/resolve/main/whole.pth",
-                 str(folder / ".cache" / "openvocab" / "whole.pth"), "OPENVOCAB_CACHE"):
+    for part in (
+        "catseg_b needs whole.pth",
+        "`openvocab models --fetch catseg_b`",
+        f"{server.endpoint}/spaces/hamacojr/CAT-Seg-weights/resolve/main/whole.pth",
+        str(folder / ".cache" / "openvocab" / "whole.pth"),
+        "OPENVOCAB_CACHE",
+    ):
         assert part in error["error"]
 
 
@@ -138,14 +150,17 @@ def test_a_cut_connection_is_continued(told, server, name):
 
 
 def test_a_server_that_fails_on_the_way_leaves_nothing_that_is_taken_for_the_file(told):
-    assert re.search("HTTP 503, the server fails; try again later; to do without, copy dying.pth to",
-                     told["dying"]["error"])
+    assert re.search(
+        "HTTP 503, the server fails; try again later; to do without, copy dying.pth to", told["dying"]["error"]
+    )
     assert Path(told["dying, next call"]["answer"]).read_bytes() == content_of("dying")
 
 
 def test_other_content_than_published_is_removed(told):
-    assert re.search(f"expected sha256 {digest_of('wrong')}, got [0-9a-f]{{64}}.*removed: run the same command again",
-                     told["wrong"]["error"])
+    assert re.search(
+        f"expected sha256 {digest_of('wrong')}, got [0-9a-f]{{64}}.*removed: run the same command again",
+        told["wrong"]["error"],
+    )
     assert told["wrong, on disk"]["answer"] is None
     assert Path(told["wrong, next call"]["answer"]).read_bytes() == content_of("wrong")
 
@@ -183,8 +198,10 @@ def test_errors_are_one_line_with_model_address_reason_and_what_to_do(told, serv
     assert found["kind"] == "DownloadError" and "\n" not in found["error"]
     address = f"{server.endpoint}/spaces/hamacojr/CAT-Seg-weights/resolve/main/{name}.pth"
     assert re.fullmatch(f"catseg_b: {address}: .*{reason}.*", found["error"])
-    assert found["error"].endswith(f"; to do without, copy {name}.pth to {folder}/.cache/openvocab/{name}.pth, "
-                                   "set OPENVOCAB_CACHE to its folder, or pass its path as weights")
+    assert found["error"].endswith(
+        f"; to do without, copy {name}.pth to {folder}/.cache/openvocab/{name}.pth, "
+        "set OPENVOCAB_CACHE to its folder, or pass its path as weights"
+    )
 
 
 def test_whether_a_file_can_be_had_is_known_within_the_limit(told):
@@ -232,14 +249,17 @@ def test_addresses_that_lead_nowhere(tmp_path, mute_port):
         ("http://hub.invalid", proxy, LIMIT, f"no answer within {LIMIT} s"),
         ("https://hub.invalid", proxy, LIMIT, f"no answer within {LIMIT} s"),
     ]
-    processes = [start(tmp_path, endpoint, ("fetch", "whole", {"limit": limit}), **variables)
-                 for endpoint, variables, limit, _ in expected]
+    processes = [
+        start(tmp_path, endpoint, ("fetch", "whole", {"limit": limit}), **variables)
+        for endpoint, variables, limit, _ in expected
+    ]
     for process, (endpoint, *_, reason) in zip(processes, expected, strict=True):
         [found], error = results(process)
         # At once or after a second; the first may take 30, and four of the second kind are asked side by side.
         assert found["kind"] == "DownloadError" and found["seconds"] < 10 and not error
-        assert re.match(f"catseg_b: {endpoint}/spaces/hamacojr/CAT-Seg-weights/resolve/main/whole.pth: {reason}",
-                        found["error"]), found["error"]
+        assert re.match(
+            f"catseg_b: {endpoint}/spaces/hamacojr/CAT-Seg-weights/resolve/main/whole.pth: {reason}", found["error"]
+        ), found["error"]
 
 
 def test_offline_nothing_is_asked_for(told, server, folder):
@@ -282,7 +302,8 @@ def test_an_endpoint_that_is_no_address_is_named(tmp_path, monkeypatch, endpoint
         with pytest.raises(ValueError) as caught:
             ask(zoo.find("catseg_b"))
         assert str(caught.value) == (
-            f"HF_ENDPOINT: expected an address such as https://mirror.example, got {endpoint!r}")
+            f"HF_ENDPOINT: expected an address such as https://mirror.example, got {endpoint!r}"
+        )
     assert zoo.on_disk(zoo.find("catseg_b")) is None
 
 

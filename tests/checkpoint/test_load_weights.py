@@ -190,8 +190,10 @@ def test_wrapped_and_plain_names_side_by_side(save):
         load_weights(Model(), save({**Model().state_dict(), **wrapped("_orig_mod.")}))
 
 
-@pytest.mark.parametrize("place", [
-    ("state_dict",), ("model_state_dict",), ("net",), ("model_ema",), ("ema", "state_dict"), ("model", "module")])
+@pytest.mark.parametrize(
+    "place",
+    [("state_dict",), ("model_state_dict",), ("net",), ("model_ema",), ("ema", "state_dict"), ("model", "module")],
+)
 def test_places(save, place, caplog):
     state, model = Model().state_dict(), Model()
     content = state

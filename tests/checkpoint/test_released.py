@@ -21,8 +21,9 @@ def test_masks_are_ignored_and_the_rest_renamed():
     }
 
 
-@pytest.mark.parametrize("name", ["transformer.layers.0.swin_block.block_3.norm1.weight", "clip_model.prompt",
-                                  "transformer.conv2.weight"])
+@pytest.mark.parametrize(
+    "name", ["transformer.layers.0.swin_block.block_3.norm1.weight", "clip_model.prompt", "transformer.conv2.weight"]
+)
 def test_unknown_keys_are_refused(name):
     with pytest.raises(ValueError, match="a released CAT-Seg checkpoint does not have"):
         from_released({P + name: 1})

@@ -72,6 +72,7 @@ def test_cache_folder_follows_the_variable(monkeypatch, tmp_path):
 @pytest.fixture
 def nobody(monkeypatch):
     """A user without a home folder, as in a container that runs under a number of its own."""
+
     def unknown(number):
         raise KeyError(f"getpwuid(): uid not found: {number}")
 

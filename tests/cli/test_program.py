@@ -128,8 +128,10 @@ def test_without_detectron2_every_command_says_what_installs_it(call, command, m
 
 
 def test_as_a_process_it_loads_nothing_heavy_before_it_knows_what_to_do(repository, tmp_path):
-    code = ("import sys; from openvocab.cli.program import main; codes = [main(['models']), main(['segmnet'])]; "
-            "assert not {'torch', 'detectron2', 'numpy'} & set(sys.modules); sys.exit(codes != [0, 2])")
+    code = (
+        "import sys; from openvocab.cli.program import main; codes = [main(['models']), main(['segmnet'])]; "
+        "assert not {'torch', 'detectron2', 'numpy'} & set(sys.modules); sys.exit(codes != [0, 2])"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
                           env=os.environ | {"PYTHONPATH": str(repository)})  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,8 @@ def training(tmp_path):
         folder = tmp_path / name
         (folder / "sheets").mkdir(parents=True)
         (folder / "config.yaml").write_text(
-            f"OUTPUT_DIR: {folder}\nSOLVER: {{BASE_LR: {rate}, MAX_ITER: {most}}}\nMODEL: {{META_ARCHITECTURE: X}}\n")
+            f"OUTPUT_DIR: {folder}\nSOLVER: {{BASE_LR: {rate}, MAX_ITER: {most}}}\nMODEL: {{META_ARCHITECTURE: X}}\n"
+        )
         lines = [{"iteration": 20 * place + 19, "total_loss": loss, "time": 0.5, "sem_seg/mIoU": 10.0 * place}
                  for place, loss in enumerate(losses)]  # fmt: skip
         (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))

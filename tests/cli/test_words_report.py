@@ -32,7 +32,9 @@ def test_ade_847_without_a_model(capsys):
 def test_near_and_never_seen(capsys):
     report = report_of(capsys, "cat, Kitty, sofa, couch, banjo, zither, dog", "--model", SMALL)
     assert [sorted(pair["words"]) for pair in report["near"]] in (
-        [["Kitty", "cat"], ["couch", "sofa"]], [["couch", "sofa"], ["Kitty", "cat"]])
+        [["Kitty", "cat"], ["couch", "sofa"]],
+        [["couch", "sofa"], ["Kitty", "cat"]],
+    )
     assert all(pair["cosine"] > 0.99 for pair in report["near"])
     assert sorted(report["join"]) == ["cat|Kitty", "sofa|couch"]
     assert report["never_seen"] == ["banjo", "zither"], "which are alike to it, and no pair"

@@ -106,10 +106,14 @@ def test_a_model_that_is_loaded_next_is_built_without_random_numbers(image):
     assert torch.equal(answers(low, image)[0], answers(plain, image)[0])
 
 
-@pytest.mark.parametrize(("rank", "mode", "message"), [
-    (4, "full", "RANK: got 4 with MODEL.CLIP.FINETUNE 'full', expected 0, or 'attention'"),
-    (4, "none", "RANK: got 4 with MODEL.CLIP.FINETUNE 'none'"),
-    (256, "attention", r"RANK: got 256, expected 1..\d+ for weights of shape")])
+@pytest.mark.parametrize(
+    ("rank", "mode", "message"),
+    [
+        (4, "full", "RANK: got 4 with MODEL.CLIP.FINETUNE 'full', expected 0, or 'attention'"),
+        (4, "none", "RANK: got 4 with MODEL.CLIP.FINETUNE 'none'"),
+        (256, "attention", r"RANK: got 256, expected 1..\d+ for weights of shape"),
+    ],
+)
 def test_what_does_not_fit(rank, mode, message):
     with pytest.raises(ValueError, match=message):
         set_trainable(build_clip(NAME), mode, rank)

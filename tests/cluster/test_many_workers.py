@@ -59,8 +59,16 @@ def start(pictures, tmp_path):
                    str(output), *options]  # fmt: skip
         # In the background of a shell SIGINT is ignored, which processes inherit.
         heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                      start_new_session=True, preexec_fn=heed))
+        begun.append(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                preexec_fn=heed,
+            )
+        )
         return begun[-1]
 
     yield run

@@ -172,8 +172,12 @@ def test_reported_ious_are_those_counted_by_hand(prepared, catalogs, answers, me
             assert result["denominator"]["classes"] == len(ious)
         assert result["scores"]["mIoU"] == pytest.approx(miou, abs=ROUNDING), name
     assert not answers
-    for name, label in (("context_459_test_sem_seg", 300), ("context_459_test_sem_seg", 458),
-                        ("ade20k_full_sem_seg_freq_val_all", 300), ("ade20k_full_sem_seg_freq_val_all", 846)):
+    for name, label in (
+        ("context_459_test_sem_seg", 300),
+        ("context_459_test_sem_seg", 458),
+        ("ade20k_full_sem_seg_freq_val_all", 300),
+        ("ade20k_full_sem_seg_freq_val_all", 846),
+    ):
         pixels = sum(int((labels == label).sum()) for labels in known[name].values())
         row = json.loads((tmp_path / f"{name}_results.json").read_text())["classes"][label]
         assert row["pixels"] == pixels > 0, (name, label)

@@ -149,8 +149,6 @@ def readme_example(repository) -> tuple[str, list[list[str]]]:
     return config, [command[1:] for command in commands]
 
 
-
-
 @pytest.mark.parametrize("tiny", [TINY_CATSEG, TINY_LSEG], ids=["catseg", "lseg"])
 def test_the_example_of_the_readme(tiny, repository, tmp_path, monkeypatch, capfd):
     """As it stands there, but for a tiny model, a CPU, and two iterations."""
@@ -170,7 +168,12 @@ def test_the_example_of_the_readme(tiny, repository, tmp_path, monkeypatch, capf
     assert [row["name"] for row in trained["classes"]] == ["sky", "grass", "bird"]
     assert [row["seen"] for row in trained["classes"]] == [True] * 3 and again["classes"][0]["seen"] is None
     assert trained["vocabulary"] | {"name": ""} == {
-        "name": "", "words": 3, "spelling": "as given", "synonyms": "first", "templates": "single"}
+        "name": "",
+        "words": 3,
+        "spelling": "as given",
+        "synonyms": "first",
+        "templates": "single",
+    }
     assert again["scores"]["mIoU"] == trained["scores"]["mIoU"]  # the same pictures, words and weights
     assert "| birds   | 2       | 3 of 3  |" in capfd.readouterr().out
     for name in ("birds_train", "birds_test", "birds"):

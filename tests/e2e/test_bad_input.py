@@ -57,16 +57,26 @@ CASES = (
     Case("blank background", (*IMG, *CATS, "--background", ""), 2, "--background: got an empty text"),
     Case("5,000 words", (*IMG, "--vocabulary-file", "{tmp}/5000.txt"), 0, "> and 4980 more", ("img",)),
     Case("one word", (*IMG, "--vocabulary", "cat"), 0, "> cat 100.0 %", ("img",)),
-    Case("a word beyond the context, once for all pictures", (*IMG, "{pictures}/img.png", "--vocabulary",
-         "cat," + "very " * 40 + "long"), 2, "at most 16"),
-    Case("both vocabularies", (*IMG, *CATS, "--vocabulary-file", "{tmp}/5000.txt"), 2,
-         "--vocabulary and --vocabulary-file"),
+    Case(
+        "a word beyond the context, once for all pictures",
+        (*IMG, "{pictures}/img.png", "--vocabulary", "cat," + "very " * 40 + "long"),
+        2,
+        "at most 16",
+    ),
+    Case(
+        "both vocabularies",
+        (*IMG, *CATS, "--vocabulary-file", "{tmp}/5000.txt"),
+        2,
+        "--vocabulary and --vocabulary-file",
+    ),
     Case("missing vocabulary file", (*IMG, "--vocabulary-file", "{tmp}/absent.txt"), 2, "{tmp}/absent.txt"),
     Case("vocabulary file of another kind", (*IMG, "--vocabulary-file", "{pictures}/img.png"), 2, "img.png"),
     Case("broken json", (*IMG, "--vocabulary-file", "{tmp}/broken.json"), 2, "broken.json"),
     # pictures
-    *(picture(name, "60x40") for name in (
-        "img.jpg", "img.png", "grey.png", "rgba.png", "16bit.png", "cmyk.jpg", "palette.gif")),
+    *(
+        picture(name, "60x40")
+        for name in ("img.jpg", "img.png", "grey.png", "rgba.png", "16bit.png", "cmyk.jpg", "palette.gif")
+    ),
     picture("rotated.jpg", "40x60"),
     picture("pixel.png", "1x1"),
     Case("not a picture", ("--input", "{pictures}/text.jpg", *CATS), 2, "can be read: {pictures}/text.jpg"),
@@ -74,14 +84,39 @@ CASES = (
     Case("missing", ("--input", "{pictures}/absent.jpg", *CATS), 2, "no such file: {pictures}/absent.jpg"),
     Case("pattern without match", ("--input", "{pictures}/*.xyz", *CATS), 2, "matches no file"),
     Case("folder without pictures", ("--input", "{tmp}", *CATS), 2, "no pictures in the folder"),
-    Case("a picture that nothing here reads", ("--input", "{pictures}/img.jpg", "{tmp}/phones/a.heic", *CATS), 1,
-         "HEIC cannot be read here: {tmp}/phones/a.heic (convert it to PNG or JPEG)", ("img",)),
-    Case("nothing but missing files", ("--input", "{tmp}/a.png", *CATS, "--model", "x"), 2, "no such file: {tmp}/a.png",
-         model=False),
-    Case("two of four are bad", ("--input", "{pictures}/text.jpg", *("{pictures}/" + name for name in (
-        "img.jpg", "absent.png", "grey.png")), *CATS), 1, "no such file: {pictures}/absent.png", ("img", "grey")),
-    Case("same name twice", ("--input", "{pictures}/img.jpg", "{pictures}/img.png", *CATS), 0, "> [2/2]",
-         ("img", "img-2")),
+    Case(
+        "a picture that nothing here reads",
+        ("--input", "{pictures}/img.jpg", "{tmp}/phones/a.heic", *CATS),
+        1,
+        "HEIC cannot be read here: {tmp}/phones/a.heic (convert it to PNG or JPEG)",
+        ("img",),
+    ),
+    Case(
+        "nothing but missing files",
+        ("--input", "{tmp}/a.png", *CATS, "--model", "x"),
+        2,
+        "no such file: {tmp}/a.png",
+        model=False,
+    ),
+    Case(
+        "two of four are bad",
+        (
+            "--input",
+            "{pictures}/text.jpg",
+            *("{pictures}/" + name for name in ("img.jpg", "absent.png", "grey.png")),
+            *CATS,
+        ),
+        1,
+        "no such file: {pictures}/absent.png",
+        ("img", "grey"),
+    ),
+    Case(
+        "same name twice",
+        ("--input", "{pictures}/img.jpg", "{pictures}/img.png", *CATS),
+        0,
+        "> [2/2]",
+        ("img", "img-2"),
+    ),
     # numbers and names
     Case("threshold outside", (*IMG, *CATS, "--threshold", "1.5"), 2, "threshold: expected 0..1, got 1.5"),
     Case("threshold no number", (*IMG, *CATS, "--threshold", "x"), 2, "--threshold"),
@@ -95,24 +130,74 @@ CASES = (
     Case("unknown model", (*IMG, *CATS, "--model", "catseg_xxl"), 2, "expected one of emojiscapes_catseg", model=False),
     Case("model and config", (*IMG, *CATS, "--model", "catseg_b"), 2, "--model and --config-file"),
     Case("missing config", (*IMG, *CATS, "--config-file", "absent.yaml"), 2, "got 'absent.yaml'", model=False),
-    Case("config without weights", (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml"), 2, "MODEL.WEIGHTS is empty",
-         model=False),
-    Case("missing weights", (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml", "--weights", "{tmp}/absent.pth"), 2,
-         "no such file: {tmp}/absent.pth", model=False),
-    Case("unknown config key in the file", (*IMG, *CATS, "--config-file", "{tmp}/unknown.yaml", "--weights",
-         "{tiny}/tiny.pth"), 2, "MODEL.CATSEG.HIDEN_DIM", model=False),
-    Case("unknown config key as option", (*IMG, *CATS, "--opts", "MODEL.CATSEG.HIDEN_DIM", "3"), 2,
-         "MODEL.CATSEG.HIDEN_DIM"),
+    Case(
+        "config without weights",
+        (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml"),
+        2,
+        "MODEL.WEIGHTS is empty",
+        model=False,
+    ),
+    Case(
+        "missing weights",
+        (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml", "--weights", "{tmp}/absent.pth"),
+        2,
+        "no such file: {tmp}/absent.pth",
+        model=False,
+    ),
+    Case(
+        "unknown config key in the file",
+        (*IMG, *CATS, "--config-file", "{tmp}/unknown.yaml", "--weights", "{tiny}/tiny.pth"),
+        2,
+        "MODEL.CATSEG.HIDEN_DIM",
+        model=False,
+    ),
+    Case(
+        "unknown config key as option",
+        (*IMG, *CATS, "--opts", "MODEL.CATSEG.HIDEN_DIM", "3"),
+        2,
+        "MODEL.CATSEG.HIDEN_DIM",
+    ),
     Case("checkpoint of another size", (*IMG, *CATS, "--opts", "MODEL.CATSEG.HIDDEN_DIM", "48"), 2, "(48,"),
-    Case("checkpoint of another model", (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml", "--weights",
-         "{tmp}/other.pth"), 2, "other.pth", model=False),
-    Case("checkpoint that is none", (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml", "--weights",
-         "{pictures}/img.png"), 2, "img.png", model=False),
-    Case("sliding window", (*IMG, *CATS, "--opts", "TEST.SLIDING_WINDOW.ENABLED", "True", "TEST.SLIDING_WINDOW.SIZE",
-         "48", "TEST.SLIDING_WINDOW.KERNEL", "32", "TEST.SLIDING_WINDOW.STRIDE", "16"), 0, "> 60x40", ("img",)),
+    Case(
+        "checkpoint of another model",
+        (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml", "--weights", "{tmp}/other.pth"),
+        2,
+        "other.pth",
+        model=False,
+    ),
+    Case(
+        "checkpoint that is none",
+        (*IMG, *CATS, "--config-file", "{tiny}/tiny.yaml", "--weights", "{pictures}/img.png"),
+        2,
+        "img.png",
+        model=False,
+    ),
+    Case(
+        "sliding window",
+        (
+            *IMG,
+            *CATS,
+            "--opts",
+            "TEST.SLIDING_WINDOW.ENABLED",
+            "True",
+            "TEST.SLIDING_WINDOW.SIZE",
+            "48",
+            "TEST.SLIDING_WINDOW.KERNEL",
+            "32",
+            "TEST.SLIDING_WINDOW.STRIDE",
+            "16",
+        ),
+        0,
+        "> 60x40",
+        ("img",),
+    ),
     # output
-    Case("output below a file", (*IMG, *CATS, "--output", "{pictures}/img.jpg/sub"), 2,
-         "cannot write to the folder {pictures}/img.jpg/sub"),
+    Case(
+        "output below a file",
+        (*IMG, *CATS, "--output", "{pictures}/img.jpg/sub"),
+        2,
+        "cannot write to the folder {pictures}/img.jpg/sub",
+    ),
     Case("output is a file", (*IMG, *CATS, "--output", "{pictures}/img.jpg"), 2, "is a file, expected a folder"),
     Case("output without permission", (*IMG, *CATS, "--output", "/proc/masks"), 2, "cannot write to the folder /proc"),
 )
@@ -176,8 +261,12 @@ def test_contents_of_the_files(folders, tmp_path, demo, capsys):
     assert summary["model"] == "tiny" and summary["weights"].endswith("tiny.pth")
     assert Image.open(tmp_path / "rotated_overlay.png").width >= 320
     out = capsys.readouterr().out
-    for part in ("model       tiny (CATSeg)", "weights     ", "device      cpu, float32",
-                 "vocabulary  cat, sofa|couch (mean of the synonyms)"):
+    for part in (
+        "model       tiny (CATSeg)",
+        "weights     ",
+        "device      cpu, float32",
+        "vocabulary  cat, sofa|couch (mean of the synonyms)",
+    ):
         assert part in out
 
 
@@ -208,7 +297,8 @@ def test_interrupted(folders, tmp_path, demo, capsys, monkeypatch):
     case = Case("interrupted", ("--input", *("{pictures}/" + name for name in ("grey.png", "img.png")), *CATS), 130, "")
     assert demo.main(arguments_of(case, folders, tmp_path / "output")) == 130
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "interrupted, 1 of 2 pictures done; the same command goes on from there")
+        "interrupted, 1 of 2 pictures done; the same command goes on from there"
+    )
     assert sorted(os.listdir(tmp_path / "output")) == [*expected_files(("grey",)), RECORD]
 
 

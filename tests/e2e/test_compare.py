@@ -24,8 +24,12 @@ def two_scenes():
     like = MetadataCatalog.get("emojiscapes_mini_test_openmoji")
     DatasetCatalog.register(NAME, lambda: scene_dicts("test", ("openmoji",), 2))
     MetadataCatalog.get(NAME).set(
-        stuff_classes=like.stuff_classes, vocabulary=like.vocabulary, ignore_label=like.ignore_label,
-        evaluator_type=like.evaluator_type, class_groups=like.class_groups)
+        stuff_classes=like.stuff_classes,
+        vocabulary=like.vocabulary,
+        ignore_label=like.ignore_label,
+        evaluator_type=like.evaluator_type,
+        class_groups=like.class_groups,
+    )
     yield NAME
     DatasetCatalog.remove(NAME)
     MetadataCatalog.remove(NAME)
@@ -44,7 +48,9 @@ def test_a_row_for_each_method(compare, two_scenes, tmp_path, capsys):
     rows = (tmp_path / "table.md").read_text().splitlines()
     assert rows[:2] == ["<!-- openvocab-seg: table -->", ""] and capsys.readouterr().out.splitlines()[-4:] == rows[2:]
     assert [row.split()[1:4:2] for row in rows[4:]] == [
-        ["emojiscapes_catseg", two_scenes], ["emojiscapes_lseg", two_scenes]]
+        ["emojiscapes_catseg", two_scenes],
+        ["emojiscapes_lseg", two_scenes],
+    ]
     for model in ("emojiscapes_catseg", "emojiscapes_lseg"):
         written = json.loads((tmp_path / model / f"{two_scenes}_results.json").read_text())
         assert written["samples"] == 2 and 0 < written["scores"]["mIoU"] <= 100
@@ -52,8 +58,19 @@ def test_a_row_for_each_method(compare, two_scenes, tmp_path, capsys):
 
 def test_detectron2s_evaluator_scores_the_model_alike(two_scenes):
     """Scores per class instead of label maps, and no word set by hand: the loader brings them."""
-    cfg = build_cfg("emojiscapes/catseg", ["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0",
-                                           "TEST.ORACLE_GRID", "0", "TEST.SLIDING_WINDOW.ENABLED", "False"])
+    cfg = build_cfg(
+        "emojiscapes/catseg",
+        [
+            "MODEL.DEVICE",
+            "cpu",
+            "DATALOADER.NUM_WORKERS",
+            "0",
+            "TEST.ORACLE_GRID",
+            "0",
+            "TEST.SLIDING_WINDOW.ENABLED",
+            "False",
+        ],
+    )
     model = build_model(cfg)
     load_weights(model, weights_path("emojiscapes_catseg.pth"))
 

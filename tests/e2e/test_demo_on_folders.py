@@ -75,7 +75,8 @@ def test_the_folder_of_the_pictures_may_be_that_of_the_outputs_twice(run, album)
     assert set(os.listdir(album)) == set(before) | outputs("beach", "cat")
     second = run("--input", album, "--output", album)
     assert second[0] == 0 and second[1].endswith(
-        "2 done, 0 failed, left out 6 outputs of this program: beach.json, beach_labels.png and 4 more\n")
+        "2 done, 0 failed, left out 6 outputs of this program: beach.json, beach_labels.png and 4 more\n"
+    )
     assert set(os.listdir(album)) == set(before) | outputs("beach", "cat")
     assert {name: contents(album)[name] for name in before} == before
 
@@ -136,8 +137,10 @@ def test_a_full_disk_ends_it_with_one_line(run, album, tmp_path, monkeypatch):
     monkeypatch.setattr(Result, "save_all", full)
     code, out, err = run("--input", album, "--output", tmp_path / "out")
     assert code == 1 and out.count("\n[") + out.startswith("[") == 1
-    assert err == (f"error: stopped, 1 of 3 pictures done: No space left on device: {tmp_path}/out/cat; "
-                   "the same command goes on from there\n")
+    assert err == (
+        f"error: stopped, 1 of 3 pictures done: No space left on device: {tmp_path}/out/cat; "
+        "the same command goes on from there\n"
+    )
 
 
 def test_names_that_are_no_utf8_or_far_too_long(run, album, tmp_path):

@@ -62,8 +62,9 @@ def without_model(demo, monkeypatch, run):
 def test_a_video_of_the_same_length_and_words_encoded_once(run, source, tmp_path, monkeypatch):
     encoded = []
     encode = TextEncoder._encode
-    monkeypatch.setattr(TextEncoder, "_encode",
-                        lambda self, words, templates: encoded.append(words) or encode(self, words, templates))
+    monkeypatch.setattr(
+        TextEncoder, "_encode", lambda self, words, templates: encoded.append(words) or encode(self, words, templates)
+    )
     target = tmp_path / "out" / "masks.mp4"
     for _ in range(2):  # the second replaces the first
         encoded.clear()
@@ -92,17 +93,23 @@ def test_the_frames_are_those_of_the_picture_path(run, source, tmp_path, monkeyp
     reader.release(), own.release()
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (("--video-input", "{in}", "--input", "a.png"), "not allowed with argument"),
-    (("--video-input", "{in}", "--webcam"), "not allowed with argument"),
-    (("--webcam", "x"), "invalid int value"),
-    (("--webcam", "97", "--output", "{new}"), "camera: number 97 cannot be opened"),
-    (("--video-input", "{dir}/gone.mp4", "--output", "{new}"), "video: no such file"),
-    (("--video-input", "{in}", "--output", "{dir}"), "output: expected a file that ends in .mp4"),
-    (("--video-input", "{in}", "--output", "{in}"), "output: expected another file than the video that is read"),
-    (("--video-input", "{in}", "--output", "{mine}"), "output: expected nothing or an earlier segmentation"),
-    (("--video-input", "{in}", "--output", "{new}", "--vocabulary-file", "a.txt"), "expected one of them, got both"),
-])
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (("--video-input", "{in}", "--input", "a.png"), "not allowed with argument"),
+        (("--video-input", "{in}", "--webcam"), "not allowed with argument"),
+        (("--webcam", "x"), "invalid int value"),
+        (("--webcam", "97", "--output", "{new}"), "camera: number 97 cannot be opened"),
+        (("--video-input", "{dir}/gone.mp4", "--output", "{new}"), "video: no such file"),
+        (("--video-input", "{in}", "--output", "{dir}"), "output: expected a file that ends in .mp4"),
+        (("--video-input", "{in}", "--output", "{in}"), "output: expected another file than the video that is read"),
+        (("--video-input", "{in}", "--output", "{mine}"), "output: expected nothing or an earlier segmentation"),
+        (
+            ("--video-input", "{in}", "--output", "{new}", "--vocabulary-file", "a.txt"),
+            "expected one of them, got both",
+        ),
+    ],
+)
 def test_errors_before_the_model(without_model, source, tmp_path, arguments, message):
     (tmp_path / "mine.mp4").write_text("mine")
     places = {"in": source, "dir": tmp_path, "new": tmp_path / "new.mp4", "mine": tmp_path / "mine.mp4"}
@@ -141,8 +148,21 @@ def test_interrupted(demo, run, source, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_killed_in_the_middle_and_started_again(repository, tiny, tmp_path):
     source, target = write(tmp_path / "in.mp4", 400), tmp_path / "out" / "masks.mp4"
-    command = [sys.executable, repository / "demo" / "demo.py", "--video-input", source, "--output", target, *WORDS,
-               "--config-file", tiny.config, "--weights", tiny.weights, "--device", "cpu"]
+    command = [
+        sys.executable,
+        repository / "demo" / "demo.py",
+        "--video-input",
+        source,
+        "--output",
+        target,
+        *WORDS,
+        "--config-file",
+        tiny.config,
+        "--weights",
+        tiny.weights,
+        "--device",
+        "cpu",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120

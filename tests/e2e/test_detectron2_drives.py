@@ -35,8 +35,16 @@ def config(name, *overrides):
 
 def shipped(method, *overrides):
     weights = ROOT / "openvocab" / "weights" / f"emojiscapes_{method}.pth"
-    return config(f"emojiscapes/{method}.yaml", "MODEL.WEIGHTS", str(weights), "MODEL.VOCABULARY.TEST", WORDS,
-                  "INPUT.MIN_SIZE_TEST", "0", *overrides)
+    return config(
+        f"emojiscapes/{method}.yaml",
+        "MODEL.WEIGHTS",
+        str(weights),
+        "MODEL.VOCABULARY.TEST",
+        WORDS,
+        "INPUT.MIN_SIZE_TEST",
+        "0",
+        *overrides,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +108,14 @@ def dataset(tmp_path):
         for folder, pixels in (("images", 80 * np.stack([labels] * 3, axis=-1)), ("labels", labels)):
             (tmp_path / folder).mkdir(exist_ok=True)
             cv2.imwrite(str(tmp_path / folder / f"{index}.png"), pixels)
-        dicts.append({"file_name": str(tmp_path / "images" / f"{index}.png"), "height": 128, "width": 128,
-                      "sem_seg_file_name": str(tmp_path / "labels" / f"{index}.png")})
+        dicts.append(
+            {
+                "file_name": str(tmp_path / "images" / f"{index}.png"),
+                "height": 128,
+                "width": 128,
+                "sem_seg_file_name": str(tmp_path / "labels" / f"{index}.png"),
+            }
+        )
     DatasetCatalog.register("three_greys", lambda: dicts)
     MetadataCatalog.get("three_greys").set(stuff_classes=["dark", "grey", "light"], ignore_label=255)
     yield "three_greys"
@@ -121,8 +135,10 @@ def test_the_stock_trainer_trains(method, name, dataset, tmp_path):
     trainer = DefaultTrainer(cfg)
     trainer.resume_or_load(resume=False)
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
-    assert torch.equal(before["sem_seg_head.decoder.head.weight"],
-                       torch.load(cfg.MODEL.WEIGHTS)["model"]["sem_seg_head.decoder.head.weight"].float())
+    assert torch.equal(
+        before["sem_seg_head.decoder.head.weight"],
+        torch.load(cfg.MODEL.WEIGHTS)["model"]["sem_seg_head.decoder.head.weight"].float(),
+    )
     trainer.train()
     after = trainer.model.state_dict()
     assert all(value.isfinite().all() for value in after.values())

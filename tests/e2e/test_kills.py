@@ -26,11 +26,35 @@ def test_five_kills_change_no_byte(tiny_lseg, tmp_path, repository):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
 
     def start(output: Path) -> subprocess.Popen:
-        command = [sys.executable, "-m", "openvocab", "segment", "--input", str(album), "--recursive", "--output",
-                   str(output), "--vocabulary", "cat, sofa|couch, sky", "--format", "png,json,coco,npz,labelme",
-                   "--config-file", str(tiny_lseg.config), "--weights", str(tiny_lseg.weights), "--device", "cpu"]
-        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(repository)}, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        command = [
+            sys.executable,
+            "-m",
+            "openvocab",
+            "segment",
+            "--input",
+            str(album),
+            "--recursive",
+            "--output",
+            str(output),
+            "--vocabulary",
+            "cat, sofa|couch, sky",
+            "--format",
+            "png,json,coco,npz,labelme",
+            "--config-file",
+            str(tiny_lseg.config),
+            "--weights",
+            str(tiny_lseg.weights),
+            "--device",
+            "cpu",
+        ]
+        return subprocess.Popen(
+            command,
+            env={**os.environ, "PYTHONPATH": str(repository)},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     unbroken = start(tmp_path / "unbroken" / "out")
     text = unbroken.communicate(timeout=500)[0]

@@ -30,15 +30,18 @@ def scenes():
     table = torch.full((256,), 255)
     table[classes] = torch.arange(len(classes))
     words = [world("mini").classes[c] for c in classes]
-    return [{"image": F.avg_pool2d(image, 2).round().byte(), "sem_seg": table[label], "vocabulary": words}
-            for image, label in zip(images, labels, strict=True)]
+    return [
+        {"image": F.avg_pool2d(image, 2).round().byte(), "sem_seg": table[label], "vocabulary": words}
+        for image, label in zip(images, labels, strict=True)
+    ]
 
 
 # One thread with AVX2 reached it, with seeds 0 to 2, after 100 to 105 steps (CAT-Seg with one layer of aggregation) and
 # after 65 to 80 steps (LSeg with half of its decoder's width). At twice the size CAT-Seg took 60 steps, and with plain
 # AdamW at one rate 120 to over 200: the channels before its last layer die where a word is.
 @pytest.mark.parametrize(
-    ("config", "overrides", "steps"), [("emojiscapes/catseg", CATSEG, 160), ("emojiscapes/lseg", LSEG, 240)])
+    ("config", "overrides", "steps"), [("emojiscapes/catseg", CATSEG, 160), ("emojiscapes/lseg", LSEG, 240)]
+)
 def test_two_scenes_are_learned_by_heart(config, overrides, steps, scenes):
     torch.manual_seed(0)
     cfg = build_cfg(config, ["MODEL.DEVICE", "cpu", *overrides])

@@ -22,8 +22,18 @@ def predictor(script):
 
 
 def config(tiny, *overrides: str):
-    return build_cfg(tiny.config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", str(tiny.weights),
-                                   "MODEL.VOCABULARY.TEST", "cat,sofa|couch", *overrides])
+    return build_cfg(
+        tiny.config,
+        [
+            "MODEL.DEVICE",
+            "cpu",
+            "MODEL.WEIGHTS",
+            str(tiny.weights),
+            "MODEL.VOCABULARY.TEST",
+            "cat,sofa|couch",
+            *overrides,
+        ],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,15 +124,18 @@ def test_words_of_a_dataset_that_was_registered_in_detectron2s_way(predictor, ti
         MetadataCatalog.remove("my_sem_seg")
 
 
-@pytest.mark.parametrize("overrides,message", [
-    (("MODEL.WEIGHTS", ""), "weights: got nothing, expected a checkpoint"),
-    (("MODEL.WEIGHTS", "gone.pth"), "weights: no such file: gone.pth"),
-    (("MODEL.VOCABULARY.TEST", "", "DATASETS.TEST", "()"), "words: got none, .*got 'nothing'"),
-    # Of few-shot datasets every picture brings its word; "others" and "class" are none.
-    (("MODEL.VOCABULARY.TEST", "", "DATASETS.TEST", "('fss_1000_test',)"), "words: got none"),
-    (("MODEL.VOCABULARY.TEST", "ade20k"), "words: got 'ade20k', expected a built-in name"),
-    (("MODEL.DEVICE", "gpu"), "device: expected"),
-])
+@pytest.mark.parametrize(
+    "overrides,message",
+    [
+        (("MODEL.WEIGHTS", ""), "weights: got nothing, expected a checkpoint"),
+        (("MODEL.WEIGHTS", "gone.pth"), "weights: no such file: gone.pth"),
+        (("MODEL.VOCABULARY.TEST", "", "DATASETS.TEST", "()"), "words: got none, .*got 'nothing'"),
+        # Of few-shot datasets every picture brings its word; "others" and "class" are none.
+        (("MODEL.VOCABULARY.TEST", "", "DATASETS.TEST", "('fss_1000_test',)"), "words: got none"),
+        (("MODEL.VOCABULARY.TEST", "ade20k"), "words: got 'ade20k', expected a built-in name"),
+        (("MODEL.DEVICE", "gpu"), "device: expected"),
+    ],
+)
 def test_what_is_missing_is_one_line(predictor, tiny, overrides, message):
     with pytest.raises(ValueError, match=message):
         predictor.VisualizationDemo(config(tiny, *overrides))

@@ -8,8 +8,16 @@ from openvocab import Segmenter, Vocabulary
 from openvocab.inference.sizes import seen_picture
 
 WORDS = ["cat", "sofa|couch", "tree"]
-SLIDING = ["TEST.SLIDING_WINDOW.ENABLED", "True", "TEST.SLIDING_WINDOW.SIZE", "48",
-           "TEST.SLIDING_WINDOW.KERNEL", "32", "TEST.SLIDING_WINDOW.STRIDE", "16"]
+SLIDING = [
+    "TEST.SLIDING_WINDOW.ENABLED",
+    "True",
+    "TEST.SLIDING_WINDOW.SIZE",
+    "48",
+    "TEST.SLIDING_WINDOW.KERNEL",
+    "32",
+    "TEST.SLIDING_WINDOW.STRIDE",
+    "16",
+]
 
 
 @pytest.fixture(scope="module", params=["catseg", "catseg sliding", "lseg"])

@@ -115,8 +115,11 @@ def test_pictures_that_failed_are_asked_again(run, album, tmp_path):
     (album / "c.png").write_bytes(whole[:60])
     code, out, err, _ = run("--format", "coco")
     assert code == 1 and out[-1] == "4 done, 1 failed, left out 1 other file" and len(err) == 1
-    names = lambda: [image["file_name"] for image in json.loads(  # noqa: E731
-        (tmp_path / "out" / "coco.json").read_text())["images"]]
+
+    def names():
+        content = json.loads((tmp_path / "out" / "coco.json").read_text())
+        return [image["file_name"] for image in content["images"]]
+
     assert names() == ["a.png", "b.png", "d.png", "e.png"]
     (album / "c.png").write_bytes(whole)
     code, out, err, asked = run("--format", "coco")
@@ -129,8 +132,9 @@ def test_folders_below_keep_their_place(run, album, tmp_path):
     assert code == 0 and asked == [f"{name}.png" for name in (*NAMES, "a", "f")]
     assert out[-1] == "7 done, 0 failed"
     made = {str(path.relative_to(album / "masks")) for path in (album / "masks").rglob("*.json")}
-    assert made == {f"{stem}_{form}.json" for stem in (*NAMES, "sub/a", "sub/deeper/f")
-                    for form in ("coco", "labelme")} | {"coco.json"}
+    assert made == {
+        f"{stem}_{form}.json" for stem in (*NAMES, "sub/a", "sub/deeper/f") for form in ("coco", "labelme")
+    } | {"coco.json"}
     images = json.loads((album / "masks" / "coco.json").read_text())["images"]
     assert [image["file_name"] for image in images][-2:] == ["sub/a.png", "sub/deeper/f.png"]
     labelme = json.loads((album / "masks" / "sub" / "deeper" / "f_labelme.json").read_text())

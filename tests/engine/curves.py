@@ -45,7 +45,7 @@ def global_batch(step, dtype, size):
     items = []
     for number in range(size):
         label = torch.randint(18 * number, 18 * number + 2, (SIDE, SIDE), generator=generator)
-        label[:4 * number + 2] = 255
+        label[: 4 * number + 2] = 255
         if step == NOTHING_COUNTS:
             label[:] = 255
         image = 255 * torch.rand(3, SIDE, SIDE, generator=generator, dtype=torch.float64)
@@ -82,8 +82,9 @@ def job(path):
     """Of each of the two processes."""
     found = {}
     for method in CONFIGS:
-        _, model, losses = trained(method, torch.float64, accumulate=2, seed=comm.get_rank(), overrides=RECOMPUTED,
-                                   **OF_TWO_PROCESSES)
+        _, model, losses = trained(
+            method, torch.float64, accumulate=2, seed=comm.get_rank(), overrides=RECOMPUTED, **OF_TWO_PROCESSES
+        )
         found[method] = {"parameters": dict(model.named_parameters()), "losses": losses}
     if comm.is_main_process():
         torch.save(found, path)

@@ -80,10 +80,14 @@ def test_keeping_needs_a_start(trainer):
         trainer("out", **KEEP)
 
 
-@pytest.mark.parametrize(("more", "message"), [
-    ({"SOLVER.KEEP.WORDS": "dark,bright,middle"}, "KEEP.WORDS: got 3 words that are all trained, expected others"),
-    ({"SOLVER.KEEP.WORDS": "toy_test"}, "KEEP.WORDS: got 3 words that are all trained"),
-    ({"SOLVER.KEEP.WORDS": "no_such_list"}, "no_such_list")])
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"SOLVER.KEEP.WORDS": "dark,bright,middle"}, "KEEP.WORDS: got 3 words that are all trained, expected others"),
+        ({"SOLVER.KEEP.WORDS": "toy_test"}, "KEEP.WORDS: got 3 words that are all trained"),
+        ({"SOLVER.KEEP.WORDS": "no_such_list"}, "no_such_list"),
+    ],
+)
 def test_what_cannot_be_kept(trainer, weights, more, message):
     made = trainer("out", **weights, **KEEP, **more)
     with pytest.raises(ValueError, match=message):

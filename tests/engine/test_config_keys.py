@@ -78,9 +78,12 @@ def test_what_they_are_called_here_exists():
 
 def test_the_table_of_compatibility_is_made_of_the_same_data():
     text = (Path(__file__).parents[2] / "docs" / "COMPATIBILITY.md").read_text()
-    rows = [f"| `{key}` | {f'`{own.key}`' if own.key else 'nothing'} | "
-            f"{', '.join(f'`{a}`: `{b}`' for a, b in own.values.items())}{'; ' if own.values and own.note else ''}"
-            f"{own.note} |" for key, own in ORIGINAL_KEYS.items()]
+    rows = [
+        f"| `{key}` | {f'`{own.key}`' if own.key else 'nothing'} | "
+        f"{', '.join(f'`{a}`: `{b}`' for a, b in own.values.items())}{'; ' if own.values and own.note else ''}"
+        f"{own.note} |"
+        for key, own in ORIGINAL_KEYS.items()
+    ]
     assert "\n".join(rows) in text, "\n".join(rows)
 
 
@@ -90,7 +93,8 @@ def test_stock_keys_that_nothing_reads_are_named_and_keep_their_defaults(write, 
         cfg = build_cfg(write(text), ["VIS_PERIOD", "7"])
     (line,) = [record.message for record in caplog.records]
     assert line.endswith(
-        "a.yaml: nothing here reads MODEL.PIXEL_MEAN, MODEL.SEM_SEG_HEAD.NUM_CLASSES, VIS_PERIOD: left out")
+        "a.yaml: nothing here reads MODEL.PIXEL_MEAN, MODEL.SEM_SEG_HEAD.NUM_CLASSES, VIS_PERIOD: left out"
+    )
     assert cfg.VIS_PERIOD == 0 and cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == get_cfg().MODEL.SEM_SEG_HEAD.NUM_CLASSES
 
 

@@ -62,13 +62,20 @@ def test_the_first_host(nodes, first):
     assert place_in(SLURM | {"SLURM_STEP_NODELIST": nodes}).address == first
 
 
-@pytest.mark.parametrize(("changed", "line"), [
-    ({"SLURM_STEP_NODELIST": "[1-2"}, r"SLURM_STEP_NODELIST: got \[1-2, expected hosts"),
-    ({"SLURM_STEP_TASKS_PER_NODE": "2x3"}, "SLURM_STEP_TASKS_PER_NODE: got 2x3, expected numbers"),
-    ({"SLURM_STEP_TASKS_PER_NODE": "4,2"}, "SLURM_STEP_TASKS_PER_NODE: got 4,2, expected 6 tasks .*as many on each"),
-    ({"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, r"got 2\(x2\), expected 6 tasks"),
-    ({"SLURM_PROCID": "one"}, "got SLURM_PROCID=one, expected a number"),
-    ({"SLURM_LOCALID": "0"}, "got process 3 of 6 as number 0 of 2 on its machine, expected .* machine by machine")])
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"SLURM_STEP_NODELIST": "[1-2"}, r"SLURM_STEP_NODELIST: got \[1-2, expected hosts"),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2x3"}, "SLURM_STEP_TASKS_PER_NODE: got 2x3, expected numbers"),
+        (
+            {"SLURM_STEP_TASKS_PER_NODE": "4,2"},
+            "SLURM_STEP_TASKS_PER_NODE: got 4,2, expected 6 tasks .*as many on each",
+        ),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, r"got 2\(x2\), expected 6 tasks"),
+        ({"SLURM_PROCID": "one"}, "got SLURM_PROCID=one, expected a number"),
+        ({"SLURM_LOCALID": "0"}, "got process 3 of 6 as number 0 of 2 on its machine, expected .* machine by machine"),
+    ],
+)
 def test_what_makes_no_sense(changed, line):
     with pytest.raises(ValueError, match=line):
         place_in(SLURM | changed)
@@ -78,13 +85,17 @@ def test_what_makes_no_sense(changed, line):
 NOTHING = {"num_gpus": None, "num_processes": 0, "num_machines": None, "machine_rank": None, "dist_url": None}
 
 
-@pytest.mark.parametrize(("asked", "line"), [
-    ({"num_gpus": 8}, "--num-gpus: got 8, but torchrun has started 4 processes on this machine"),
-    ({"num_gpus": 0, "num_processes": 2}, "--num-processes: got 2, but torchrun has started 4"),
-    ({"num_machines": 1}, "--num-machines: got 1, but torchrun has started 2 machines"),
-    ({"machine_rank": 0}, "--machine-rank: got 0, but for torchrun it is 1"),
-    ({"num_processes": 4}, "--num-processes counts CPU processes"),
-    ({"dist_url": "tcp://o:1"}, "--dist-url: got tcp://o:1, but torchrun lets processes meet at head:29400")])
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"num_gpus": 8}, "--num-gpus: got 8, but torchrun has started 4 processes on this machine"),
+        ({"num_gpus": 0, "num_processes": 2}, "--num-processes: got 2, but torchrun has started 4"),
+        ({"num_machines": 1}, "--num-machines: got 1, but torchrun has started 2 machines"),
+        ({"machine_rank": 0}, "--machine-rank: got 0, but for torchrun it is 1"),
+        ({"num_processes": 4}, "--num-processes counts CPU processes"),
+        ({"dist_url": "tcp://o:1"}, "--dist-url: got tcp://o:1, but torchrun lets processes meet at head:29400"),
+    ],
+)
 def test_a_command_line_that_contradicts(asked, line):
     with pytest.raises(ValueError, match=line):
         require_same_count(PLACE, **NOTHING | asked)

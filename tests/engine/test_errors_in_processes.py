@@ -61,6 +61,7 @@ def test_an_error_of_a_library_keeps_its_traceback(toys, tmp_path, monkeypatch, 
 
 def test_the_first_process_speaks_and_the_others_leave(tmp_path, monkeypatch):
     """What the processes hear of each other is played; the real thing is below."""
+
     def fails():
         write_atomically(tmp_path / "no folder" / "file", b"")
 

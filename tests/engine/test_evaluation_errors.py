@@ -39,32 +39,61 @@ class Case(NamedTuple):
 CASES = (
     Case("no dataset", {"DATASETS.TEST": "()"}, "DATASETS.TEST: got no dataset"),
     Case("unknown dataset", {"DATASETS.TEST": "('toy_tset',)"}, "got 'toy_tset', expected a registered dataset, did"),
-    Case("a benchmark that is not here", {"DATASETS.TEST": "('toy_test', 'ade20k_150_test_sem_seg')"},
-         "ade20k_150_test_sem_seg: NOT READY error: not prepared"),
-    Case("own folder is missing", USE_OWN | {OWN: str([FOLDERS | {"IMAGES": "{tmp}/absent"}])},
-         "dataset own_toys: no folder {tmp}/absent"),
+    Case(
+        "a benchmark that is not here",
+        {"DATASETS.TEST": "('toy_test', 'ade20k_150_test_sem_seg')"},
+        "ade20k_150_test_sem_seg: NOT READY error: not prepared",
+    ),
+    Case(
+        "own folder is missing",
+        USE_OWN | {OWN: str([FOLDERS | {"IMAGES": "{tmp}/absent"}])},
+        "dataset own_toys: no folder {tmp}/absent",
+    ),
     Case("an image without mask", USE_OWN, "1 files (02.png) have no mask in {tmp}/masks"),
-    Case("own words are missing", USE_OWN | {OWN: str([FOLDERS | {"WORDS": "{tmp}/absent.txt"}])},
-         "there is no vocabulary file {tmp}/absent.txt"),
-    Case("not a list of folders", USE_OWN | {OWN: "['images']"},
-         "DATASETS.FOLDERS: got 'images', expected NAME, IMAGES"),
+    Case(
+        "own words are missing",
+        USE_OWN | {OWN: str([FOLDERS | {"WORDS": "{tmp}/absent.txt"}])},
+        "there is no vocabulary file {tmp}/absent.txt",
+    ),
+    Case(
+        "not a list of folders", USE_OWN | {OWN: "['images']"}, "DATASETS.FOLDERS: got 'images', expected NAME, IMAGES"
+    ),
     Case("words of another number", {"MODEL.VOCABULARY.TEST": "pascal_voc_20"}, "got words for 20 classes, expected 3"),
-    Case("training words that do not exist", {"MODEL.VOCABULARY.TRAIN": "{tmp}/absent.txt"},
-         "there is no vocabulary file {tmp}/absent.txt"),
+    Case(
+        "training words that do not exist",
+        {"MODEL.VOCABULARY.TRAIN": "{tmp}/absent.txt"},
+        "there is no vocabulary file {tmp}/absent.txt",
+    ),
     Case("no weights", {"MODEL.WEIGHTS": ""}, "weights: got nothing, expected a checkpoint (MODEL.WEIGHTS)"),
     Case("missing weights", {"MODEL.WEIGHTS": "{tmp}/absent.pth"}, "{tmp}/absent.pth"),
     Case("weights of another model", {"MODEL.WEIGHTS": "{tmp}/other.pth"}, "checkpoint: belongs to another model"),
     Case("weights that are none", {"MODEL.WEIGHTS": "{tmp}/words.txt"}, "{tmp}/words.txt"),
     Case("output below a file", {"OUTPUT_DIR": "{tmp}/words.txt/out"}, "OUTPUT_DIR: cannot create {tmp}/words.txt/out"),
     Case("broken counts", {}, "toy_train_counts.npz: got no counts of an evaluation", images=3),
-    Case("full disk at the start", {}, "No space left on device: '{tmp}/out/toy_test_counts.npz'",
-         "toy_test_counts.npz"),
-    Case("full disk for a label map", {"TEST.PREDICTIONS": "True"},
-         "No space left on device: '{tmp}/out/predictions/toy_test/01.png'", "01.png", 2),
-    Case("full disk for segments", {"TEST.PREDICTIONS": "True"},
-         "No space left on device: '{tmp}/out/predictions/toy_test/sem_seg_predictions.json'", "sem_seg", 3),
-    Case("full disk for results", {}, "No space left on device: '{tmp}/out/toy_test_results.json'",
-         "toy_test_results.json", 3),
+    Case(
+        "full disk at the start", {}, "No space left on device: '{tmp}/out/toy_test_counts.npz'", "toy_test_counts.npz"
+    ),
+    Case(
+        "full disk for a label map",
+        {"TEST.PREDICTIONS": "True"},
+        "No space left on device: '{tmp}/out/predictions/toy_test/01.png'",
+        "01.png",
+        2,
+    ),
+    Case(
+        "full disk for segments",
+        {"TEST.PREDICTIONS": "True"},
+        "No space left on device: '{tmp}/out/predictions/toy_test/sem_seg_predictions.json'",
+        "sem_seg",
+        3,
+    ),
+    Case(
+        "full disk for results",
+        {},
+        "No space left on device: '{tmp}/out/toy_test_results.json'",
+        "toy_test_results.json",
+        3,
+    ),
 )
 
 

@@ -38,6 +38,7 @@ def test_micro_batches_equal_the_whole(method, steps):
 @both
 def test_gradients_in_float32(method):
     """Where a gradient is more than noise, which AdamW would turn into steps of full length."""
+
     def one_step(accumulate):
         trainer, model, losses = trained(method, torch.float32, accumulate=accumulate, steps=1)
         return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, losses[0]

@@ -59,6 +59,7 @@ def test_kernels_within_a_step():
     In float32 the whole gradient passes four kernels, each with its budget. In bfloat16 random weights leave the
     reference itself with an error of some percent against float32; the kernels may have twice that, as alone.
     """
+
     def of(recompute, kernels, precision):
         few = ["MODEL.VOCABULARY.TRAIN_SAMPLE", "2", "MODEL.CATSEG.KERNELS", kernels]
         return gradients("catseg", recompute, *few, precision=precision, size=1)[1]

@@ -123,13 +123,19 @@ def test_metrics_of_another_batch_are_kept_apart(toys, tmp_path, monkeypatch):
         assert kept == [0, 1, 2, 3] and new == [2, 3, 4]
 
 
-@pytest.mark.parametrize(("changed", "named"), [
-    ({"MODEL.SEM_SEG_HEAD.IGNORE_VALUE": "254", "INPUT.CROP.SIZE": "[8, 8]"},
-     ["MODEL.SEM_SEG_HEAD.IGNORE_VALUE was 255, now 254", "INPUT.CROP.SIZE was [16, 16], now [8, 8]"]),
-    ({"DATASETS.TRAIN": "('toy_test',)"}, ["DATASETS.TRAIN was ['toy_train'], now ['toy_test']"]),
-    ({"SEED": "6"}, ["SEED was 5, now 6"]),
-    ({"DATALOADER.MAPPER_SEED": "6"}, ["DATALOADER.MAPPER_SEED was 0, now 6"]),
-    ({"SOLVER.OPTIMIZER": "SGD"}, ["SOLVER.OPTIMIZER was 'AdamW', now 'SGD'"])])
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (
+            {"MODEL.SEM_SEG_HEAD.IGNORE_VALUE": "254", "INPUT.CROP.SIZE": "[8, 8]"},
+            ["MODEL.SEM_SEG_HEAD.IGNORE_VALUE was 255, now 254", "INPUT.CROP.SIZE was [16, 16], now [8, 8]"],
+        ),
+        ({"DATASETS.TRAIN": "('toy_test',)"}, ["DATASETS.TRAIN was ['toy_train'], now ['toy_test']"]),
+        ({"SEED": "6"}, ["SEED was 5, now 6"]),
+        ({"DATALOADER.MAPPER_SEED": "6"}, ["DATALOADER.MAPPER_SEED was 0, now 6"]),
+        ({"SOLVER.OPTIMIZER": "SGD"}, ["SOLVER.OPTIMIZER was 'AdamW', now 'SGD'"]),
+    ],
+)
 def test_another_model_or_other_data_are_refused(toys, tmp_path, changed, named):
     once = NO_TEST | {"SOLVER.MAX_ITER": "1"}
     train(toy_cfg(tmp_path / "out", **once))
@@ -140,6 +146,7 @@ def test_another_model_or_other_data_are_refused(toys, tmp_path, changed, named)
 
 def test_folders_of_the_training_sets_count(toys, tmp_path):
     """Others may change: they are evaluated only."""
+
     def cfg(images, more):
         one = {"NAME": "toy_train", "IMAGES": images, "LABELS": "masks", "WORDS": "words.txt"}
         folders = [one, one | {"NAME": "other", "IMAGES": more}]

@@ -60,8 +60,11 @@ def endure(tmp_path, toys, method, iterations, kills, stops):
     for expected, got in zip(parameters(whole), parameters(broken), strict=True):
         assert expected.keys() == got.keys()
         for key, value in expected.items():
-            same = torch.equal(value, got[key]) if isinstance(value, torch.Tensor) else all(
-                torch.equal(value[name], got[key][name]) for name in value)
+            same = (
+                torch.equal(value, got[key])
+                if isinstance(value, torch.Tensor)
+                else all(torch.equal(value[name], got[key][name]) for name in value)
+            )
             assert same, key
     return codes
 

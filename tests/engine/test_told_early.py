@@ -27,6 +27,7 @@ SHIPPED = {"catseg": {}, "lseg": {"MODEL.WEIGHTS": "emojiscapes_lseg.pth"}}
 @pytest.fixture
 def trainer(tmp_path):
     """Makes a trainer of a small model on the pictures, whose labels are shifted."""
+
     def make(method, shift=0, trained=True, **more):
         entry = twenty_pictures.write_pictures(tmp_path / "twenty", shift)
         keys = more | (SHIPPED[method] if trained else {})
@@ -115,8 +116,10 @@ def findings(loss=0.1, constant=0.5, confusion=None):
 
 def test_what_counts_as_learned():
     assert not findings().warning()
-    assert findings().line() == ("loss 0.1, a constant answer's 0.5, 100 % of the classes in the labels are predicted, "
-                                 "the most similar word is right at 40.0 % of the pixels (30.0 % at the start)")
+    assert findings().line() == (
+        "loss 0.1, a constant answer's 0.5, 100 % of the classes in the labels are predicted, "
+        "the most similar word is right at 40.0 % of the pixels (30.0 % at the start)"
+    )
     for loss in (0.48, 0.5, 3.0):
         text = findings(loss).warning()
         assert "is not clearly below 0.5" in text and all(cause in text for cause in CAUSES)
@@ -139,6 +142,7 @@ def test_one_or_two_classes_everywhere():
 
 def test_a_constant_answer_of_some_batches():
     """Two words, a quarter and three quarters of the pixels; half of all pixels ignored, which count as negative."""
+
     class Model:
         class vocabulary:  # noqa: N801
             train_sample = 0

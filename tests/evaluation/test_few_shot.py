@@ -58,9 +58,9 @@ def test_probabilities_are_taken_at_their_maximum():
     assert judge.evaluate()["sem_seg"]["FB-IoU"] == 100
 
 
-@pytest.mark.parametrize(
-    "labels", [[[0, 2]], [[0, 1, 1]]], ids=["a label that is neither", "another size"])
+@pytest.mark.parametrize("labels", [[[0, 2]], [[0, 1, 1]]], ids=["a label that is neither", "another size"])
 def test_wrong_shapes_and_labels_are_named(labels):
     with pytest.raises(ValueError, match="toy, a.png: got a prediction of 2 words"):
         evaluator().process(
-            [{"sem_seg": np.array(labels), "class_id": 0, "file_name": "a.png"}], [{"labels": torch.tensor([[0, 1]])}])
+            [{"sem_seg": np.array(labels), "class_id": 0, "file_name": "a.png"}], [{"labels": torch.tensor([[0, 1]])}]
+        )

@@ -60,4 +60,9 @@ def test_coco_stuff_has_named_some_of_the_classes(registered):
 def test_words_are_described(registered):
     cfg = build_cfg("catseg_b", ["MODEL.VOCABULARY.WORDS", "readable"])
     assert describe_words(cfg, "ade20k_150_test_sem_seg", 150) == {
-        "name": "ade20k_150", "words": 150, "spelling": "readable", "synonyms": "first", "templates": "single"}
+        "name": "ade20k_150",
+        "words": 150,
+        "spelling": "readable",
+        "synonyms": "first",
+        "templates": "single",
+    }

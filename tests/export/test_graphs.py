@@ -171,9 +171,9 @@ def test_text_tower(lseg, folder):
     tokens = np.array([row + [0] * (12 - len(row)) for row in rows])
     with torch.no_grad():
         wanted = F.normalize(encoder.encode_tokens(rows), dim=-1).numpy()
-    got, = run([tokens])
+    (got,) = run([tokens])
     np.testing.assert_allclose(got, wanted, atol=1e-6)
-    np.testing.assert_allclose(run([tokens[:1, :len(rows[0])]])[0], wanted[:1], atol=1e-6)
+    np.testing.assert_allclose(run([tokens[:1, : len(rows[0])]])[0], wanted[:1], atol=1e-6)
 
 
 def test_probabilities():
@@ -182,7 +182,7 @@ def test_probabilities():
     picture = noise(33, 47)
     with torch.no_grad():
         embeddings = segmenter.model.text_features(Vocabulary.from_words(["cat", "sky"])).embeddings
-        got, = graph(torch.from_numpy(picture), embeddings)
+        (got,) = graph(torch.from_numpy(picture), embeddings)
     np.testing.assert_allclose(got.numpy(), segmenter.probabilities(picture, ["cat", "sky"]), atol=1e-5)
     assert got.shape == (2, 33, 47) and graph.signatures()[1][0].name == "probabilities"
 

@@ -40,8 +40,7 @@ ENTRIES = {
 }  # fmt: skip
 
 both = pytest.mark.parametrize("name", ["vitb", "vitl"], scope="module")
-slow_for_large = pytest.mark.parametrize(
-    "name", ["vitb", pytest.param("vitl", marks=pytest.mark.slow)], scope="module")
+slow_for_large = pytest.mark.parametrize("name", ["vitb", pytest.param("vitl", marks=pytest.mark.slow)], scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -222,11 +221,18 @@ def under_torchrun(model):
     return in_two_processes(model, ["-m", "torch.distributed.run", "--nproc-per-node", "2"])
 
 
-@pytest.mark.parametrize(("name", "compute"), [
-    ("vitb", at_once), pytest.param("vitl", at_once, marks=pytest.mark.slow),
-    *(pytest.param("vitb", way, marks=pytest.mark.slow)
-      for way in (in_micro_batches, in_two_processes, under_torchrun)),
-], scope="module")
+@pytest.mark.parametrize(
+    ("name", "compute"),
+    [
+        ("vitb", at_once),
+        pytest.param("vitl", at_once, marks=pytest.mark.slow),
+        *(
+            pytest.param("vitb", way, marks=pytest.mark.slow)
+            for way in (in_micro_batches, in_two_processes, under_torchrun)
+        ),
+    ],
+    scope="module",
+)
 def test_loss_and_gradients(name, compute, model, golden):
     expected = json.loads((FOLDER / f"catseg_{name}_gradients.json").read_text())
     assert set(expected) == {"trainable_gradient_norms", "trainable_without_gradient", "frozen"}
@@ -245,8 +251,11 @@ def test_loss_and_gradients(name, compute, model, golden):
     assert want.keys() == norms.keys()
     # ReLUs that float32 cannot decide do not decide this: all of them turned over (`kinks`) move no norm of ViT-B/16 by
     # more than 4.8e-4 of it, and a CPU turns over a few.
-    wrong = {key: (norms[key], norm) for key, norm in want.items()
-             if norm > GRADIENT_NOISE and abs(norms[key] - norm) > GRADIENT_NORM_BUDGET * norm}
+    wrong = {
+        key: (norms[key], norm)
+        for key, norm in want.items()
+        if norm > GRADIENT_NOISE and abs(norms[key] - norm) > GRADIENT_NORM_BUDGET * norm
+    }
     assert not wrong
     frozen = rename_state(dict.fromkeys(expected["frozen"]), RULES, (), "the gradients")
     assert {key for key, p in model.named_parameters() if not p.requires_grad} == frozen.keys() | {unused}

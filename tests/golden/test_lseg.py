@@ -66,13 +66,20 @@ def model(request, device, scratch):
 def golden_weights(path):
     """Without drawing what takes no part in the function, a third of all: zeros, which would show where they did."""
     manifest = json.loads(path.read_text())
-    return golden_state(path, {key: torch.zeros((), dtype=getattr(torch, dtype)).expand(shape)
-                               for key, (dtype, shape) in manifest.items() if is_superfluous(key)})
+    return golden_state(
+        path,
+        {
+            key: torch.zeros((), dtype=getattr(torch, dtype)).expand(shape)
+            for key, (dtype, shape) in manifest.items()
+            if is_superfluous(key)
+        },
+    )
 
 
 def on(*names, marks=()):
     return pytest.mark.parametrize(
-        "model", [pytest.param(name, marks=marks) for name in names], indirect=True, scope="module")
+        "model", [pytest.param(name, marks=marks) for name in names], indirect=True, scope="module"
+    )
 
 
 def check(got, entry, file):
@@ -116,7 +123,8 @@ class TestViTL16:
         check(logits(model, golden_image(480, 480), words)[:, ::4, ::4], "logits_new_labels", "lseg_vitl16.npz")
 
     @pytest.mark.parametrize(
-        ("entry", "block"), [("logits_arch1", ("bottleneck", 2, "lrelu")), ("logits_arch2", ("depthwise", 3, "tanh"))])
+        ("entry", "block"), [("logits_arch1", ("bottleneck", 2, "lrelu")), ("logits_arch2", ("depthwise", 3, "tanh"))]
+    )
     def test_regularization(self, model, regularize, entry, block):
         regularize(*block)
         check(logits(model, golden_image(480, 480))[:, ::4, ::4], entry, "lseg_vitl16.npz")
@@ -165,8 +173,11 @@ class TestViTB32:
         assert frozen and all(name.startswith("text.") for name in frozen)
         expected = {ours(name): norm for name, norm in golden["gradient_norms"].items()}
         assert expected.keys() == got.keys()
-        errors = {name: abs(float(got[name].norm(dtype=torch.float64)) / norm - 1)
-                  for name, norm in expected.items() if norm > GRADIENT_NOISE}
+        errors = {
+            name: abs(float(got[name].norm(dtype=torch.float64)) / norm - 1)
+            for name, norm in expected.items()
+            if norm > GRADIENT_NOISE
+        }
         beyond = [name for name, error in errors.items() if error > GRADIENT_NORM_BUDGET]
         if beyond:  # by more than kinks carry them that float32 cannot decide?
             kinks.flip()
@@ -207,7 +218,9 @@ def test_text_encoder_of_a_resnet_clip(model):
 
 @pytest.mark.parametrize(
     ("model", "entry"),
-    [("zs_resnet101", "zs_resnet101"), pytest.param("zs_vitl16", "zs_vitl16", marks=large)], indirect=["model"])
+    [("zs_resnet101", "zs_resnet101"), pytest.param("zs_vitl16", "zs_vitl16", marks=large)],
+    indirect=["model"],
+)
 def test_zero_shot(model, entry):
     """Two images, each with two words of its own."""
     words = [Vocabulary.from_words(["others", name]) for name in ("bird", "aeroplane")]

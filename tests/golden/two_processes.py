@@ -1,7 +1,7 @@
 """A script: one step of CAT-Seg B with golden weights in two processes, an image each, and its loss and gradient norms.
 
-    python two_processes.py OUTPUT            starts both
-    torchrun --nproc-per-node 2 two_processes.py OUTPUT
+python two_processes.py OUTPUT            starts both
+torchrun --nproc-per-node 2 two_processes.py OUTPUT
 """
 
 import json
@@ -27,8 +27,10 @@ SMALL = Vocabulary(SMALL_VOCABULARY, tuple(words[0] for words in SMALL_VOCABULAR
 
 def inputs() -> list[dict]:
     """Of the golden training step."""
-    return [{"image": golden_image(384, 384, seed), "sem_seg": label, "vocabulary": SMALL}
-            for seed, label in zip((1, 2), golden_labels())]
+    return [
+        {"image": golden_image(384, 384, seed), "sem_seg": label, "vocabulary": SMALL}
+        for seed, label in zip((1, 2), golden_labels())
+    ]
 
 
 def job(path: str) -> None:
@@ -39,7 +41,7 @@ def job(path: str) -> None:
                                                    "MODEL.CHECKPOINT_ACTIVATIONS", "True"]))  # fmt: skip
     model.load_state_dict(golden_state(Path(__file__).with_name("catseg_vitb_state_dict.json")))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    mine = inputs()[comm.get_rank()::comm.get_world_size()]
+    mine = inputs()[comm.get_rank() :: comm.get_world_size()]
     trainer = StepTrainer(wrap_for_distributed(model.train()), iter([mine]), optimizer)
     with EventStorage() as storage:
         trainer.iter = 0

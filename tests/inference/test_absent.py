@@ -43,6 +43,7 @@ def image():
 @pytest.fixture
 def tiny(copies, config_of, tmp_path):
     """Builds a segmenter with a file of weights, beside which a curve may lie; thresholds are in the middle."""
+
     def build(text, *overrides, curve=True):
         segmenter = copies(tiny_segmenter, config_of(text), *overrides)
         file = tmp_path / "model.pth"
@@ -53,8 +54,11 @@ def tiny(copies, config_of, tmp_path):
             middle = float(np.median(cosines_of(segmenter, picture, ASKED)[1]))
             points = tuple(Point(share, (middle, middle), share, 0.9, 0.85 if share > 0.05 else 0.5)
                            for share in SHARES)  # fmt: skip
-            write_curve(tmp_path / "model.absent.json", segmenter.weights_sha256,
-                        Curve(protocol_of(segmenter.cfg), {"pictures": 60, "of": "noise"}, (1, 20), points))
+            write_curve(
+                tmp_path / "model.absent.json",
+                segmenter.weights_sha256,
+                Curve(protocol_of(segmenter.cfg), {"pictures": 60, "of": "noise"}, (1, 20), points),
+            )
         return segmenter
 
     return build
@@ -139,6 +143,7 @@ def test_thresholds_go_with_the_logarithm_of_the_number_of_words(tiny, tmp_path)
 
 def test_a_curve_holds_on_other_pictures():
     """Of words with made cosines, which differ from picture to picture, the bounds hold of the world they come from."""
+
     def draw(seed, count=40):
         rng = np.random.default_rng(seed)
         return [{(words, some): Seen(rng.normal(shift + 0.1 * np.log(words), 1, 200), rng.normal(3 + shift, 1, 200))
@@ -194,8 +199,10 @@ def own_data(tmp_path):
         labels = rng.integers(0, 30, (2, 2), np.uint8).repeat(24, 0).repeat(24, 1)
         Image.fromarray(labels).save(tmp_path / "masks" / f"{number}.png")
     (tmp_path / "words.txt").write_text("\n".join(classes))
-    return (f"[{{'NAME': 'noise_of_mine', 'IMAGES': '{tmp_path}/images', 'LABELS': '{tmp_path}/masks', "
-            f"'WORDS': '{tmp_path}/words.txt'}}]")
+    return (
+        f"[{{'NAME': 'noise_of_mine', 'IMAGES': '{tmp_path}/images', 'LABELS': '{tmp_path}/masks', "
+        f"'WORDS': '{tmp_path}/words.txt'}}]"
+    )
 
 
 def test_calibrate_own_data_and_segment(own_data, tmp_path, monkeypatch, capsys):
@@ -214,11 +221,13 @@ def test_calibrate_own_data_and_segment(own_data, tmp_path, monkeypatch, capsys)
     assert segment.main([*asked, "--absent", "0.4"]) == 0  # the usual size: by the curve that ships
     assert "absent      at most 0.4 of their pixels is shown: cosine" in capsys.readouterr().out
     assert f"curves/{LSEG}.json" in json.loads((output / "0.json").read_text())["absent"]["curve"]
-    for wrong, message in ((["--absent", "0.4", "--threshold", "0.1"], "--absent and --threshold: expected one"),
-                           (["--absent", "-1"], "--absent: expected 0..1, got -1.0"),
-                           (["--absent", "0.0"], "absent: got 0, expected at least"),
-                           (["--absent", "0.4", "--opts", "INPUT.MIN_SIZE_TEST", "96"], "there is no curve for"),
-                           (["--absent", "0.4", "--model", "catseg_b"], "there is no curve for catseg_b. `openvocab")):
+    for wrong, message in (
+        (["--absent", "0.4", "--threshold", "0.1"], "--absent and --threshold: expected one"),
+        (["--absent", "-1"], "--absent: expected 0..1, got -1.0"),
+        (["--absent", "0.0"], "absent: got 0, expected at least"),
+        (["--absent", "0.4", "--opts", "INPUT.MIN_SIZE_TEST", "96"], "there is no curve for"),
+        (["--absent", "0.4", "--model", "catseg_b"], "there is no curve for catseg_b. `openvocab"),
+    ):
         assert segment.main([*asked, *wrong]) == 2
         assert message in capsys.readouterr().err
 

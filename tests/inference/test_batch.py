@@ -45,8 +45,11 @@ def run(folder: Path, stub: Stub, show=lambda *_: None, tally=None) -> Tally:
 
 
 EXPECTED = [
-    ValueError("image: damaged: in/b.png"), ValueError("words: 9 words need 5 GB"), OSError(errno.EIO, "I/O error"),
-    PermissionError(errno.EACCES, "Permission denied", "in/b.png"), MemoryError(),
+    ValueError("image: damaged: in/b.png"),
+    ValueError("words: 9 words need 5 GB"),
+    OSError(errno.EIO, "I/O error"),
+    PermissionError(errno.EACCES, "Permission denied", "in/b.png"),
+    MemoryError(),
     torch.OutOfMemoryError("CUDA out of memory"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"),
 ]
@@ -60,9 +63,17 @@ def test_an_expected_error_is_one_line_that_names_the_picture(tmp_path, capsys, 
     assert line.startswith("error: ") and line.count("in/b.png") == 1 and not caplog.text
 
 
-@pytest.mark.parametrize("error", [
-    NotImplementedError("DXGI format 93"), RuntimeError("shapes differ"), KeyError("x"), RecursionError(),
-    ZeroDivisionError("by zero")], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotImplementedError("DXGI format 93"),
+        RuntimeError("shapes differ"),
+        KeyError("x"),
+        RecursionError(),
+        ZeroDivisionError("by zero"),
+    ],
+    ids=repr,
+)
 def test_another_error_shows_where_it_came_from_and_the_batch_goes_on(tmp_path, capsys, caplog, error):
     tally = run(tmp_path / "out", Stub(error))
     assert (tally.done, tally.failed, tally.exit_code) == (2, 1, 1)

@@ -26,10 +26,17 @@ def test_jpeg_is_close(tmp_path):
     assert np.abs(got.astype(int) - flat).max() < 6
 
 
-@pytest.mark.parametrize("orientation,expected", [
-    (1, RED_TOP), (2, RED_TOP[:, ::-1]), (3, RED_TOP[::-1, ::-1]), (4, RED_TOP[::-1]),
-    (6, np.rot90(RED_TOP, -1)), (8, np.rot90(RED_TOP, 1)),
-])
+@pytest.mark.parametrize(
+    "orientation,expected",
+    [
+        (1, RED_TOP),
+        (2, RED_TOP[:, ::-1]),
+        (3, RED_TOP[::-1, ::-1]),
+        (4, RED_TOP[::-1]),
+        (6, np.rot90(RED_TOP, -1)),
+        (8, np.rot90(RED_TOP, 1)),
+    ],
+)
 def test_exif_orientation_is_applied(tmp_path, orientation, expected):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -77,10 +84,15 @@ def test_palette_with_a_transparent_entry(tmp_path):
     np.testing.assert_array_equal(got[0], [[255, 0, 0], [255, 255, 255]])
 
 
-@pytest.mark.parametrize("mode,colour,expected", [
-    ("L", 77, (77, 77, 77)), ("1", 1, (255, 255, 255)), ("LA", (77, 255), (77, 77, 77)),
-    ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
-])
+@pytest.mark.parametrize(
+    "mode,colour,expected",
+    [
+        ("L", 77, (77, 77, 77)),
+        ("1", 1, (255, 255, 255)),
+        ("LA", (77, 255), (77, 77, 77)),
+        ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+    ],
+)
 def test_modes(tmp_path, mode, colour, expected):
     got = read_image(png(tmp_path, Image.new(mode, (2, 1), colour), "a.tif"))
     assert got.shape == (1, 2, 3) and got.dtype == np.uint8
@@ -126,12 +138,15 @@ def test_missing_file_folder_and_foreign_objects(tmp_path):
         read_image([[1, 2], [3, 4]])
 
 
-@pytest.mark.parametrize("array,message", [
-    (np.zeros((2, 2, 3), np.float32), "got dtype float32"),
-    (np.zeros((2, 2), np.uint8), r"got shape \(2, 2\)"),
-    (np.zeros((3, 2, 2), np.uint8), r"got shape \(3, 2, 2\)"),
-    (np.zeros((0, 2, 3), np.uint8), r"got shape \(0, 2, 3\)"),
-])
+@pytest.mark.parametrize(
+    "array,message",
+    [
+        (np.zeros((2, 2, 3), np.float32), "got dtype float32"),
+        (np.zeros((2, 2), np.uint8), r"got shape \(2, 2\)"),
+        (np.zeros((3, 2, 2), np.uint8), r"got shape \(3, 2, 2\)"),
+        (np.zeros((0, 2, 3), np.uint8), r"got shape \(0, 2, 3\)"),
+    ],
+)
 def test_arrays_of_another_form_are_refused(array, message):
     with pytest.raises(ValueError, match=message):
         read_image(array)

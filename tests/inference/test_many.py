@@ -129,8 +129,9 @@ def test_threads_compute_as_the_caller_does():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        assert [answer.result for answer in answers(
-            [8, 9], read, lambda batch: [torch.get_num_threads()], 2, False)] == [3, 3]
+        assert [
+            answer.result for answer in answers([8, 9], read, lambda batch: [torch.get_num_threads()], 2, False)
+        ] == [3, 3]
     finally:
         torch.set_num_threads(before)
 

@@ -50,23 +50,26 @@ def test_the_label_map_is_what_it_was_without_the_mark(tmp_path):
     np.testing.assert_array_equal(np.asarray(labels), segmentation().labels)
 
 
-@pytest.mark.parametrize("name,save", [
-    ("a.png", lambda path: Image.fromarray(NOISE).save(path)),
-    ("a.jpg", lambda path: Image.fromarray(NOISE).save(path)),
-    ("a.webp", lambda path: Image.fromarray(NOISE).save(path)),
-    ("a.json", lambda path: path.write_text('{"version": "5.4.1", "written_by": "openvocab-seg: segmentation"}')),
-    ("b.json", lambda path: path.write_text('{"text": "written_by openvocab-seg: segmentation"}')),
-    ("notes.txt", lambda path: path.write_text("openvocab-seg: segmentation")),
-    ("empty.png", lambda path: path.touch()),
-    ("cut.png", lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0")),
-    ("cut.webp", lambda path: path.write_bytes(b"RIFF")),
-    ("cut.pth", lambda path: path.write_bytes(b"PK\x03\x04")),
-    ("other.pth", lambda path: torch.save({"model": {"a": torch.zeros(3)}}, path)),
-    ("folder.png", lambda path: path.mkdir()),
-    ("pipe.png", lambda path: os.mkfifo(path)),
-    ("link.png", lambda path: path.symlink_to(segmentation().save(path.with_name("target.png")))),
-    ("gone.png", lambda path: path.symlink_to("nowhere")),
-])
+@pytest.mark.parametrize(
+    "name,save",
+    [
+        ("a.png", lambda path: Image.fromarray(NOISE).save(path)),
+        ("a.jpg", lambda path: Image.fromarray(NOISE).save(path)),
+        ("a.webp", lambda path: Image.fromarray(NOISE).save(path)),
+        ("a.json", lambda path: path.write_text('{"version": "5.4.1", "written_by": "openvocab-seg: segmentation"}')),
+        ("b.json", lambda path: path.write_text('{"text": "written_by openvocab-seg: segmentation"}')),
+        ("notes.txt", lambda path: path.write_text("openvocab-seg: segmentation")),
+        ("empty.png", lambda path: path.touch()),
+        ("cut.png", lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0")),
+        ("cut.webp", lambda path: path.write_bytes(b"RIFF")),
+        ("cut.pth", lambda path: path.write_bytes(b"PK\x03\x04")),
+        ("other.pth", lambda path: torch.save({"model": {"a": torch.zeros(3)}}, path)),
+        ("folder.png", lambda path: path.mkdir()),
+        ("pipe.png", lambda path: os.mkfifo(path)),
+        ("link.png", lambda path: path.symlink_to(segmentation().save(path.with_name("target.png")))),
+        ("gone.png", lambda path: path.symlink_to("nowhere")),
+    ],
+)
 def test_everything_else_is_foreign(tmp_path, name, save):
     path = tmp_path / name
     save(path)
@@ -78,8 +81,9 @@ def test_everything_else_is_foreign(tmp_path, name, save):
 
 def test_another_kind_of_ours_is_refused_and_nothing_at_all_is_not(tmp_path):
     path = segmentation().save(tmp_path / "a.png")
-    marks.refuse_foreign([path, tmp_path / "absent", tmp_path / "absent" / "a", tmp_path / ("x" * 300)],
-                         marks.SEGMENTATION)
+    marks.refuse_foreign(
+        [path, tmp_path / "absent", tmp_path / "absent" / "a", tmp_path / ("x" * 300)], marks.SEGMENTATION
+    )
     with pytest.raises(ValueError, match="expected nothing or an earlier drawn scene"):
         marks.refuse_foreign([path], marks.SCENE)
 

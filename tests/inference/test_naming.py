@@ -18,7 +18,11 @@ def stems(*names: str | bytes, folder: Path = PLACE) -> list[str]:
 
 def test_the_usual_names_stay():
     assert stems("a/cat.jpg", "b/猫.png", "b/two words.tar.png", "x" * 226 + ".jpg") == [
-        "cat", "猫", "two words.tar", "x" * 226]
+        "cat",
+        "猫",
+        "two words.tar",
+        "x" * 226,
+    ]
 
 
 def test_same_names_are_numbered_whatever_their_case():

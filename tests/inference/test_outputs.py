@@ -127,9 +127,15 @@ def test_a_failure_in_the_last_format_leaves_none(result, tmp_path, monkeypatch)
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(("formats", "message"), [
-    (["pgn"], "format: got 'pgn', did you mean png?, expected some of png, json, coco, npz, labelme"),
-    ([], "format: got none"), (["png", ""], "format: got ''"), ("png", "format: got 'p'")])
+@pytest.mark.parametrize(
+    ("formats", "message"),
+    [
+        (["pgn"], "format: got 'pgn', did you mean png?, expected some of png, json, coco, npz, labelme"),
+        ([], "format: got none"),
+        (["png", ""], "format: got ''"),
+        ("png", "format: got 'p'"),
+    ],
+)
 def test_formats_that_do_not_exist(formats, message):
     with pytest.raises(ValueError) as error:
         checked_formats(formats)
@@ -138,12 +144,18 @@ def test_formats_that_do_not_exist(formats, message):
 
 def test_one_coco_file_of_many(result, tmp_path):
     other = Result(result.image[:20], np.ascontiguousarray(result.labels[:20]), result.scores[:20].copy(), NAMES)
-    parts = [part for number, each in enumerate([result, other, result])
-             for part in each.save_all(tmp_path, f"{number}", ["coco"], f"{number}.jpg")]
+    parts = [
+        part
+        for number, each in enumerate([result, other, result])
+        for part in each.save_all(tmp_path, f"{number}", ["coco"], f"{number}.jpg")
+    ]
     write_whole(tmp_path / "coco.json", lambda: iter(parts))
     whole = json.loads((tmp_path / "coco.json").read_text())
     assert [(image["id"], image["file_name"]) for image in whole["images"]] == [
-        (1, "0.jpg"), (2, "1.jpg"), (3, "2.jpg")]
+        (1, "0.jpg"),
+        (2, "1.jpg"),
+        (3, "2.jpg"),
+    ]
     assert [annotation["id"] for annotation in whole["annotations"]] == list(range(1, 10))
     assert whole["categories"] == result.to_coco()["categories"] and whole["info"]["notice"] == "stand-in"
     for number, each in enumerate([result, other, result], 1):

@@ -119,8 +119,16 @@ def test_more_names_than_16_bits_hold():
 
 
 def test_save_all_files_and_summary(tmp_path):
-    result = make([[0, 1], [1, -1]], ["cat", "sofa"], vocabulary=(("cat",), ("sofa", "couch")), synonyms="mean",
-                  background=(("wall",),), threshold=0.25, model="tiny", weights="w.pth")
+    result = make(
+        [[0, 1], [1, -1]],
+        ["cat", "sofa"],
+        vocabulary=(("cat",), ("sofa", "couch")),
+        synonyms="mean",
+        background=(("wall",),),
+        threshold=0.25,
+        model="tiny",
+        weights="w.pth",
+    )
     paths = result.save_all(tmp_path / "new" / "folder", "img")
     assert [path.name for path in paths] == ["img_overlay.png", "img_labels.png", "img.json"]
     assert sorted(os.listdir(tmp_path / "new" / "folder")) == ["img.json", "img_labels.png", "img_overlay.png"]
@@ -193,12 +201,19 @@ def test_written_files_are_as_readable_as_others(tmp_path):
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-@pytest.mark.parametrize("field,value", [
-    ("labels", np.zeros((2, 3), np.int64)), ("scores", np.zeros((2, 2), np.float32)),
-    ("image", np.zeros((2, 3), np.uint8)),
-])
+@pytest.mark.parametrize(
+    "field,value",
+    [
+        ("labels", np.zeros((2, 3), np.int64)),
+        ("scores", np.zeros((2, 2), np.float32)),
+        ("image", np.zeros((2, 3), np.uint8)),
+    ],
+)
 def test_arrays_that_do_not_fit_are_refused(field, value):
-    arrays = {"image": np.zeros((2, 3, 3), np.uint8), "labels": np.zeros((2, 3), np.int32),
-              "scores": np.zeros((2, 3), np.float32)}
+    arrays = {
+        "image": np.zeros((2, 3, 3), np.uint8),
+        "labels": np.zeros((2, 3), np.int32),
+        "scores": np.zeros((2, 3), np.float32),
+    }
     with pytest.raises(ValueError, match=f"{field}: expected"):
         Result(**{**arrays, field: value}, names=["cat"])

@@ -57,9 +57,11 @@ class ByColour(nn.Module):
 
 def config(sliding: bool = False, size: int = 8, short: int = 0):
     window = SimpleNamespace(ENABLED=sliding, SIZE=size, KERNEL=6)
-    return SimpleNamespace(TEST=SimpleNamespace(AUG=SimpleNamespace(ENABLED=False), SLIDING_WINDOW=window),
-                           INPUT=SimpleNamespace(MIN_SIZE_TEST=short, MAX_SIZE_TEST=4 * short),
-                           MODEL=SimpleNamespace(VOCABULARY=SimpleNamespace(TEMPLATES="single")))
+    return SimpleNamespace(
+        TEST=SimpleNamespace(AUG=SimpleNamespace(ENABLED=False), SLIDING_WINDOW=window),
+        INPUT=SimpleNamespace(MIN_SIZE_TEST=short, MAX_SIZE_TEST=4 * short),
+        MODEL=SimpleNamespace(VOCABULARY=SimpleNamespace(TEMPLATES="single")),
+    )
 
 
 def build(**options) -> Segmenter:
@@ -150,12 +152,17 @@ def test_several_channels_of_one_class(flag):
     np.testing.assert_array_equal(with_none.labels[0], [0, 0, 1, 1, -1, -1])
 
 
-@pytest.mark.parametrize("words,background,message", [
-    ("red,blue", (), "words: expected a list of words or Vocabulary.parse.*got the string 'red,blue'"),
-    (["red"], "blue", "background: expected a list"),
-    ([], (), "words: .*empty"), (["red", " "], (), "blank"), (["red", "Red"], (), "'Red' twice"),
-    (["red", "sofa|couch"], ["Couch"], "got 'Couch' in both"),
-])
+@pytest.mark.parametrize(
+    "words,background,message",
+    [
+        ("red,blue", (), "words: expected a list of words or Vocabulary.parse.*got the string 'red,blue'"),
+        (["red"], "blue", "background: expected a list"),
+        ([], (), "words: .*empty"),
+        (["red", " "], (), "blank"),
+        (["red", "Red"], (), "'Red' twice"),
+        (["red", "sofa|couch"], ["Couch"], "got 'Couch' in both"),
+    ],
+)
 def test_wrong_words(flag, words, background, message):
     segment = build()
     with pytest.raises(ValueError, match=message):
@@ -204,8 +211,10 @@ def test_without_window_a_huge_answer_is_capped(monkeypatch):
     assert (segment.model.requests[1]["height"], segment.model.requests[1]["width"]) == (4, 14)
 
 
-@pytest.mark.parametrize("size,expected", [((100, 50), (64, 32)), ((20, 10), (64, 32)), ((1, 1), (32, 32)),
-                                           ((1000, 10), (128, 1)), ((1, 8000), (1, 128))])
+@pytest.mark.parametrize(
+    "size,expected",
+    [((100, 50), (64, 32)), ((20, 10), (64, 32)), ((1, 1), (32, 32)), ((1000, 10), (128, 1)), ((1, 8000), (1, 128))],
+)
 def test_picture_is_resized_as_in_the_evaluation(size, expected):
     segment = build(short=32)
     result = segment(np.full((*size, 3), 90, np.uint8), ["red"])
@@ -272,7 +281,8 @@ def test_an_emulated_dtype_is_replaced(flag, monkeypatch, caplog):
     segment = Segmenter(ByColour(), config(), name="a", dtype="bfloat16")
     assert segment.dtype == segment(flag, ["red"]).precision == "float32"
     assert [line for line in caplog.messages if "emulate" in line] == [
-        "dtype: this cpu can only emulate bfloat16, slower than float32, which is used instead; bfloat16! forces it"]
+        "dtype: this cpu can only emulate bfloat16, slower than float32, which is used instead; bfloat16! forces it"
+    ]
     assert Segmenter(ByColour(), config(), name="a", dtype="bfloat16!")(flag, ["red"]).precision == "bfloat16"
 
 
@@ -299,9 +309,13 @@ def test_combine_keeps_the_words_alone():
     assert combine(["cat"]) == (Vocabulary.from_words(["cat"], "mean"),) * 2
 
 
-@pytest.mark.parametrize("name,message", [
-    ("nonsense", "expected one of emojiscapes_catseg"), ("absent.yaml", "config: no such file: absent.yaml"),
-])
+@pytest.mark.parametrize(
+    "name,message",
+    [
+        ("nonsense", "expected one of emojiscapes_catseg"),
+        ("absent.yaml", "config: no such file: absent.yaml"),
+    ],
+)
 def test_load_refuses_unknown_names(name, message):
     with pytest.raises(ValueError, match=message):
         Segmenter.load(name)

@@ -133,15 +133,18 @@ def without_index(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
-@pytest.mark.parametrize("make,message", [
-    (lambda path: None, "no such file"),
-    (lambda path: path.mkdir(), "expected a file, got something else"),
-    (lambda path: os.mkfifo(path), "expected a file, got something else"),
-    (lambda path: path.touch(), "not a video that the FFmpeg inside OpenCV can read"),
-    (lambda path: path.write_text("no video"), "not a video that the FFmpeg inside OpenCV can read"),
-    (picture, "expected a video, got a picture"),
-    (without_index, "200 bytes are missing at its end"),
-])
+@pytest.mark.parametrize(
+    "make,message",
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), "expected a file, got something else"),
+        (lambda path: os.mkfifo(path), "expected a file, got something else"),
+        (lambda path: path.touch(), "not a video that the FFmpeg inside OpenCV can read"),
+        (lambda path: path.write_text("no video"), "not a video that the FFmpeg inside OpenCV can read"),
+        (picture, "expected a video, got a picture"),
+        (without_index, "200 bytes are missing at its end"),
+    ],
+)
 def test_what_is_no_video_is_one_line(tmp_path, capfd, make, message):
     make(tmp_path / "in.mp4")
     with pytest.raises(ValueError, match=rf"^video: .*{message}.*in\.mp4$"), open_file(tmp_path / "in.mp4"):
@@ -259,10 +262,16 @@ def test_ours_is_replaced_and_nothing_else(tmp_path):
     assert target.read_bytes() == before and os.listdir(tmp_path) == ["out.mp4"]
 
 
-@pytest.mark.parametrize("name,message", [
-    ("out.avi", r"ends in \.mp4"), ("out", r"ends in \.mp4"), ("folder.mp4", "expected nothing or"),
-    ("file/out.mp4", "is a file, expected a folder"), ("in.mp4", "another file than the video that is read"),
-])
+@pytest.mark.parametrize(
+    "name,message",
+    [
+        ("out.avi", r"ends in \.mp4"),
+        ("out", r"ends in \.mp4"),
+        ("folder.mp4", "expected nothing or"),
+        ("file/out.mp4", "is a file, expected a folder"),
+        ("in.mp4", "another file than the video that is read"),
+    ],
+)
 def test_targets_that_are_refused_before_any_work(tmp_path, name, message):
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "file").touch()

@@ -116,4 +116,5 @@ def _box(kind: bytes, body: bytes) -> bytes:
 
 def _rebuilt(content: bytes, edit: Callable[[bytes, bytes], bytes]) -> bytes:
     return b"".join(
-        _box(kind, _rebuilt(body, edit) if kind in PARENTS else edit(kind, body)) for kind, body in _boxes(content))
+        _box(kind, _rebuilt(body, edit) if kind in PARENTS else edit(kind, body)) for kind, body in _boxes(content)
+    )

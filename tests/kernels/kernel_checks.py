@@ -22,8 +22,9 @@ DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 CHAIN = 8
 
 
-def run(function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype,
-        decided: Tensor | None = None) -> list[Tensor]:
+def run(
+    function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype, decided: Tensor | None = None
+) -> list[Tensor]:
     """Runs in a dtype and returns the answer and the gradient of each input, for a fixed upstream gradient.
 
     `decided`: of the answer's shape, where the upstream gradient is not 0.
@@ -38,8 +39,12 @@ def run(function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.
     return [out.detach(), *torch.autograd.grad(out, inputs, upstream, allow_unused=True, materialize_grads=True)]
 
 
-def check_kernel(function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: torch.dtype,
-                 margin: Callable[..., Tensor] | None = None) -> None:
+def check_kernel(
+    function: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    dtype: torch.dtype,
+    margin: Callable[..., Tensor] | None = None,
+) -> None:
     """Compares values and gradients of the kernel with those of the reference in float64.
 
     At most twice the error of the reference in the same dtype. Where that is small by chance: in float32 the budget, in

@@ -63,8 +63,9 @@ def test_gradients_of_the_reference():
 def test_kernel(device, classes):
     sizes = (1, classes, 2, 12) if device == "cpu" else (2, classes, 576, 128)
     heads = 2 if device == "cpu" else 4
-    check_kernel(partial(joint_attention, heads=heads, copies=max(0, 256 - classes)),
-                 draw(*sizes, device), torch.float32)
+    check_kernel(
+        partial(joint_attention, heads=heads, copies=max(0, 256 - classes)), draw(*sizes, device), torch.float32
+    )
 
 
 @pytest.mark.parametrize("device", DEVICES)

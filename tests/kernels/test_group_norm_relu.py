@@ -66,24 +66,28 @@ def test_several_steps_per_channel(device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("classes", [
-    1, 2, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (255, 256, 257, 847))])
+@pytest.mark.parametrize(
+    "classes", [1, 2, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (255, 256, 257, 847))]
+)
 def test_kernel_classes(device, classes):
     """Slices are places of the grid only; many of them are slow in the interpreter.
 
     Groups of 32 elements: among many groups of three, some have hardly any variance, and gradients full of rounding.
     """
     sizes, groups = ((1, classes, 1, 4, 8), 1) if device == "cpu" else ((1, classes, 32, 96, 96), 2)
-    check_kernel(partial(with_shared, groups=groups), draw(*sizes, device), torch.float32,
-                 partial(before_relu, groups=groups))
+    check_kernel(
+        partial(with_shared, groups=groups), draw(*sizes, device), torch.float32, partial(before_relu, groups=groups)
+    )
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_large_mean(device):
     """Sums of x and x^2 in float32 would leave nothing of a variance of 1 beside a mean of 1e4."""
     x, weight, bias, _ = draw(1, 1, 2, 8, 16, device)
-    got, want = (group_norm_relu(y + 1e4, weight.to(y), bias.to(y), 1, implementation=implementation)
-                 for y, implementation in ((x, "triton"), (x.double(), "eager")))
+    got, want = (
+        group_norm_relu(y + 1e4, weight.to(y), bias.to(y), 1, implementation=implementation)
+        for y, implementation in ((x, "triton"), (x.double(), "eager"))
+    )
     # The input itself carries 1e4 * 6e-8 = 6e-4 per element, against deviations of 1.
     torch.testing.assert_close(got.double(), want, rtol=0, atol=3e-3)
 
@@ -91,8 +95,9 @@ def test_large_mean(device):
 @pytest.mark.parametrize("device", DEVICES)
 def test_memory_in_another_order(device):
     x, weight, bias, shared = draw(1, 2, 4, 3, 5, device)
-    got, want = (with_shared(y, weight, bias, shared, 2, "triton") for y in
-                 (x.to(memory_format=torch.channels_last), x))
+    got, want = (
+        with_shared(y, weight, bias, shared, 2, "triton") for y in (x.to(memory_format=torch.channels_last), x)
+    )
     assert torch.equal(got, want)
 
 

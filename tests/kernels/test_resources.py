@@ -22,10 +22,17 @@ def test_every_kernel_compiles_for_both_targets(repository, tmp_path):
     result = run(repository, "--dtypes", "bfloat16", "--output", str(tmp_path / "new.csv"), TRITON_INTERPRET="0")
     assert not result.returncode, result.stderr
     rows = list(csv.DictReader((tmp_path / "new.csv").read_text().splitlines()))
-    kernels = {"class_attention.forward_kernel", "class_attention.backward_kernel", "window_attention.forward_kernel",
-               "window_attention.query_backward_kernel", "window_attention.key_backward_kernel",
-               "group_norm_relu.forward_kernel", "group_norm_relu.backward_kernel", "label_map.blend_kernel",
-               "label_map.argmax_kernel"}
+    kernels = {
+        "class_attention.forward_kernel",
+        "class_attention.backward_kernel",
+        "window_attention.forward_kernel",
+        "window_attention.query_backward_kernel",
+        "window_attention.key_backward_kernel",
+        "group_norm_relu.forward_kernel",
+        "group_norm_relu.backward_kernel",
+        "label_map.blend_kernel",
+        "label_map.argmax_kernel",
+    }
     assert {(row["kernel"], row["target"]) for row in rows} == {(k, t) for k in kernels for t in ("sm_80", "sm_90")}
     # 255 registers per thread is all there is; a few spilled bytes cost nothing, hundreds mean a block too large.
     assert all(0 < int(row["registers"]) <= 255 and int(row["spill_bytes"]) <= 64 for row in rows)

@@ -74,14 +74,18 @@ def test_kernel(device, height, width, window, shift):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_kernel_dtypes(device, dtype):
     """Two slices per image and two blocks per window; on a GPU the sizes of CAT-Seg."""
-    sizes, layout = (((1, 2, 6, 5, 12), {"heads": 2, "window": 6, "shift": 3}) if device == "cpu" else
-                     ((2, 150, 24, 24, 128), {"heads": 4, "window": 12, "shift": 6}))
+    sizes, layout = (
+        ((1, 2, 6, 5, 12), {"heads": 2, "window": 6, "shift": 3})
+        if device == "cpu"
+        else ((2, 150, 24, 24, 128), {"heads": 4, "window": 12, "shift": 6})
+    )
     check_kernel(partial(guided, **layout), draw(*sizes, device), dtype)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("classes", [
-    1, 2, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (255, 256, 257, 847))])
+@pytest.mark.parametrize(
+    "classes", [1, 2, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (255, 256, 257, 847))]
+)
 def test_kernel_classes(device, classes):
     """Slices are places of the grid only; many of them are slow in the interpreter."""
     sizes, window = ((1, classes, 2, 2, 3), 2) if device == "cpu" else ((1, classes, 24, 24, 128), 12)
@@ -93,8 +97,9 @@ def test_kernel_classes(device, classes):
 def test_large_logits(device):
     """A softmax without the running maximum overflows; the mask of -100 is felt where logits differ by more."""
     joint = draw(1, 1, 4, 2, 4, device)[0] * 20
-    got, want = (plain(x, 1, 2, 1, implementation) for x, implementation in
-                 ((joint, "triton"), (joint.double(), "eager")))
+    got, want = (
+        plain(x, 1, 2, 1, implementation) for x, implementation in ((joint, "triton"), (joint.double(), "eager"))
+    )
     # Logits of up to 2000 carry 2000 * 6e-8 = 1.2e-4 each, and so do the logarithms of weights.
     torch.testing.assert_close(got.double(), want, rtol=0, atol=2.4e-4 * float(joint.abs().max()))
 

@@ -38,7 +38,8 @@ def test_a_foreign_key_is_refused():
 
 @pytest.mark.parametrize(
     "name",
-    ["lseg_rn101_pascal5i", "lseg_rn101_coco20i", "lseg_rn101_fss1000", "lseg_l16_fss1000", "lseg_l16_coco_stuff"])
+    ["lseg_rn101_pascal5i", "lseg_rn101_coco20i", "lseg_rn101_fss1000", "lseg_l16_fss1000", "lseg_l16_coco_stuff"],
+)
 def test_the_other_configs_build(name):
     cfg = build_cfg(name, [])
     build_on_meta(name)

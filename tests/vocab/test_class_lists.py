@@ -61,9 +61,15 @@ def test_where_the_line_is_the_class_none_may_be_without_a_word(tmp_path, text, 
     assert message.partition(",")[0] in str(check_folder(FolderDataset.from_config(entry)))
 
 
-@pytest.mark.parametrize("text", [
-    "sky\ngrass\nhouse",
-    "\ufeffsky \r\ngrass\t\r\nhouse\r\n\r\n", "sky\ngrass\nhouse\n\n\n", " sky\n grass\n house \n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sky\ngrass\nhouse",
+        "\ufeffsky \r\ngrass\t\r\nhouse\r\n\r\n",
+        "sky\ngrass\nhouse\n\n\n",
+        " sky\n grass\n house \n",
+    ],
+)
 def test_healthy_files(tmp_path, text):
     for numbered in (True, False):
         assert Vocabulary.from_file(file(tmp_path, text), numbered).names == ("sky", "grass", "house")

@@ -52,11 +52,15 @@ def test_different_words_stay_different(one, other):
     assert len(Vocabulary.from_words([one, other])) == 2
 
 
-@pytest.mark.parametrize("blank", [
-    "", " ", "\t", "\u00a0", "\u3000", ZERO_WIDTH, f" {BOM} ", "&nbsp;", "&shy;", "\x00"])
+@pytest.mark.parametrize(
+    "blank", ["", " ", "\t", "\u00a0", "\u3000", ZERO_WIDTH, f" {BOM} ", "&nbsp;", "&shy;", "\x00"]
+)
 def test_blank_is_what_is_then_empty(blank, tmp_path):
-    for make in (lambda: Vocabulary.from_words(["cat", blank]), lambda: Vocabulary((("cat",), (blank,)), ("cat", "x")),
-                 lambda: Vocabulary.from_words([f"cat|{blank}"])):
+    for make in (
+        lambda: Vocabulary.from_words(["cat", blank]),
+        lambda: Vocabulary((("cat",), (blank,)), ("cat", "x")),
+        lambda: Vocabulary.from_words([f"cat|{blank}"]),
+    ):
         with pytest.raises(ValueError, match="words: got a blank word in entry"):
             make()
 
@@ -65,8 +69,11 @@ def test_every_way_in_is_clean(tmp_path):
     word = f" traffic{ZERO_WIDTH} \u00a0light "
     (tmp_path / "words.txt").write_text(f"{BOM}{word}\n", encoding="utf-8")
     (tmp_path / "words.json").write_text(f'["{word}"]', encoding="utf-8")
-    for vocabulary in (Vocabulary.from_words([word]), Vocabulary.parse(word),
-                       *(Vocabulary.from_file(tmp_path / f"words.{suffix}") for suffix in ("txt", "json"))):
+    for vocabulary in (
+        Vocabulary.from_words([word]),
+        Vocabulary.parse(word),
+        *(Vocabulary.from_file(tmp_path / f"words.{suffix}") for suffix in ("txt", "json")),
+    ):
         assert vocabulary.texts() == (("traffic light",),) and vocabulary.names == ("traffic light",)
 
 

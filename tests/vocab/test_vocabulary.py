@@ -87,12 +87,15 @@ def test_files(tmp_path):
     assert Vocabulary.from_file(listed).entries == (("cat",), ("sofa", "couch"), ("table, round", "desk"))
 
 
-@pytest.mark.parametrize(("text", "entries"), [
-    ("cat,sofa|couch", (("cat",), ("sofa", "couch"))),
-    ("sofa|couch", (("sofa", "couch"),)),
-    ("cat,", (("cat",),)),
-    (" hot dog , ", (("hot dog",),)),
-])
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ("cat,sofa|couch", (("cat",), ("sofa", "couch"))),
+        ("sofa|couch", (("sofa", "couch"),)),
+        ("cat,", (("cat",),)),
+        (" hot dog , ", (("hot dog",),)),
+    ],
+)
 def test_words_in_a_config_are_words_of_a_call(text, entries):
     for rule in (None, "first", "mean"):
         vocabulary = named_vocabulary(text, rule)

@@ -96,8 +96,10 @@ TYPED = {
     "commas": ({"words": ", ,"}, "word"),
     "10,000 words": ({"words": numbered("word", 10_000)}, "letters, expected at most 20000"),
     "300 words": ({"words": numbered("a", 300)}, "words: got 300, expected at most 256"),
-    "background counts": ({"words": numbered("a", 200), "none": numbered("b", 57)},
-                          "words: got 257, expected at most 256"),
+    "background counts": (
+        {"words": numbered("a", 200), "none": numbered("b", 57)},
+        "words: got 257, expected at most 256",
+    ),
     "a word of 5,000 letters": ({"words": "cat, " + "x" * 5000}, "with 5000 letters, expected at most 120"),
     "2,000 emoji in one": ({"words": "\N{DOG FACE}" * 2000}, "with 2000 letters, expected at most 120"),
     "twice": ({"words": "cat, cat"}, "twice"),

@@ -208,12 +208,15 @@ def opened(visitor, told: str) -> list:
 
 def test_an_address_is_taken_whole_or_not_at_all(visitor):
     view, picture, words, none, threshold, model, second, exact, heat = opened(
-        visitor, "words=a%26b%2C+%F0%9F%90%B6&none=100%25&threshold=0.25&model=lseg&exact=1&heat=a%26b")
+        visitor, "words=a%26b%2C+%F0%9F%90%B6&none=100%25&threshold=0.25&model=lseg&exact=1&heat=a%26b"
+    )
     assert (words, none, threshold, model, second, exact, heat) == ("a&b, \N{DOG FACE}", "100%", 0.25, "lseg", "", True,
                                                                   "a&b")  # fmt: skip
-    for told, line in (("model=catseg_l", "model: got 'catseg_l', expected one of catseg, lseg"),
-                       ("second=x&exact=yes", "second: got 'x', expected one of catseg, lseg; exact: got 'yes'"),
-                       ("threshold=7", "threshold: got '7', expected 0..1"),
-                       ("picture=nix.png", "picture: got 'nix.png'")):
+    for told, line in (
+        ("model=catseg_l", "model: got 'catseg_l', expected one of catseg, lseg"),
+        ("second=x&exact=yes", "second: got 'x', expected one of catseg, lseg; exact: got 'yes'"),
+        ("threshold=7", "threshold: got '7', expected 0..1"),
+        ("picture=nix.png", "picture: got 'nix.png'"),
+    ):
         view, picture, *_ = opened(visitor, told)
         assert view["kind"] == "error" and line in view["status"] and picture == {"__type__": "update"}

@@ -56,8 +56,9 @@ def served(models: Models, folder, limits: Limits | None = None, root_path: str 
 
     with listen("127.0.0.1", 0) as taken, patch.dict(os.environ):
         app = build_app(Desk(models, limits or Limits()), folder, root_path=root_path, **options)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", root_path=root_path,
-                                               timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="error", root_path=root_path, timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]}, daemon=True)
         thread.start()
         until = time.monotonic() + 30
@@ -75,9 +76,11 @@ def hang_up_in_an_upload(address: str) -> None:
     """Sends half of a picture, and leaves."""
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\nContent-Type: "
-                           b"multipart/form-data; boundary=b\r\n\r\n--b\r\nContent-Disposition: form-data; "
-                           b'name="files"; filename="a.png"\r\n\r\n' + bytes(50_000))
+        connection.sendall(
+            b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\nContent-Type: "
+            b"multipart/form-data; boundary=b\r\n\r\n--b\r\nContent-Disposition: form-data; "
+            b'name="files"; filename="a.png"\r\n\r\n' + bytes(50_000)
+        )
         time.sleep(0.2)
 
 
@@ -101,8 +104,9 @@ class Visitor:
     def send(self, picture, words=WORDS, none="", threshold=0, model="catseg", second="", exact=False, heat="") -> None:
         data = [picture, words, none, threshold, model, second, exact, heat]
         asked = {"data": data, "fn_index": self.number, "session_hash": self.session}
-        self.http.post("/gradio_api/queue/join", content=json.dumps(asked),
-                       headers={"content-type": "application/json"}).raise_for_status()
+        self.http.post(
+            "/gradio_api/queue/join", content=json.dumps(asked), headers={"content-type": "application/json"}
+        ).raise_for_status()
 
     def updates(self):
         """Yields what the page is told, until the answer is there."""

@@ -136,9 +136,7 @@ def _check_classes(report: Report, entry: DatasetEntry, counted: Stamp) -> None:
             report.errors.append(f"{len(classes)} classes {what}, such as {listed}: prepared from another dataset?")
 
 
-def _adopt(
-    report: Report, entry: DatasetEntry, root: Path, counted: Stamp, summaries: Sequence[FileSummary]
-) -> None:
+def _adopt(report: Report, entry: DatasetEntry, root: Path, counted: Stamp, summaries: Sequence[FileSummary]) -> None:
     """Gives files of other scripts a stamp, and takes it back if the fast check then finds something."""
     label_dir = root / entry.label_dir
     if not counted.complete:

@@ -154,8 +154,10 @@ def compare_lists(lists: dict[str, dict[str, list[int]]]) -> list[str]:
             ids = lists[name][str(class_id)]
             if [len(ids), ids_digest(ids)] != recorded["classes"][class_id][name]:
                 expected = recorded["classes"][class_id][name][0]
-                differences.append(f"{name}, class {class_id}: got {len(ids)} images, expected {expected}"
-                                   + (", other ones" if len(ids) == expected else ""))
+                differences.append(
+                    f"{name}, class {class_id}: got {len(ids)} images, expected {expected}"
+                    + (", other ones" if len(ids) == expected else "")
+                )
         for fold in range(FOLDS):
             classes = classes_of("coco_20i", "train" if name == "train" else "test", fold)
             members = [lists[name][str(c)] for c in classes]
@@ -163,8 +165,9 @@ def compare_lists(lists: dict[str, dict[str, list[int]]]) -> list[str]:
             found = [sum(map(len, members)), len(distinct), ids_digest(distinct)]
             if found != recorded["folds"][fold][name]:
                 pairs, images, _ = recorded["folds"][fold][name]
-                differences.append(f"{name}, fold {fold}: got {found[0]} pairs of {found[1]} images, "
-                                   f"expected {pairs} of {images}")
+                differences.append(
+                    f"{name}, fold {fold}: got {found[0]} pairs of {found[1]} images, expected {pairs} of {images}"
+                )
     return differences
 
 
@@ -187,8 +190,12 @@ def write_lists(complete: bool, label_dir: Path, summaries: Sequence[FileSummary
         return
     differences = compare_lists(lists)
     if differences:
-        logger.warning("the lists of COCO-20i differ from the published ones in %d places (the test episodes are "
-                       "shipped and do not depend on them):\n  %s", len(differences), "\n  ".join(differences[:10]))
+        logger.warning(
+            "the lists of COCO-20i differ from the published ones in %d places (the test episodes are "
+            "shipped and do not depend on them):\n  %s",
+            len(differences),
+            "\n  ".join(differences[:10]),
+        )
     else:
         logger.info("the lists of COCO-20i are the published ones: all counts and hashes agree")
 

@@ -192,8 +192,10 @@ def _listed(entry: DatasetEntry, root: Path, have: Any, place: Path, part: bool)
     stems = [stem for stem in wanted if stem in have] if part else wanted
     missing = [stem for stem in stems if stem not in have]
     if missing:
-        raise FileNotFoundError(f"{place}: {shown(missing)} of the {len(wanted)} validation images are missing "
-                                "(--part prepares what is there; scores then mean little)")
+        raise FileNotFoundError(
+            f"{place}: {shown(missing)} of the {len(wanted)} validation images are missing "
+            "(--part prepares what is there; scores then mean little)"
+        )
     require_count(entry, stems, place, part)
     alone = [stem for stem in stems if not _image(entry, root, stem).is_file()]
     if alone:

@@ -143,8 +143,9 @@ def open_file(path: Path) -> Iterator[Video]:
         capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)  # absolute: "a:b.mp4" is no protocol
     try:
         if not capture.isOpened():
-            raise ValueError("video: not a video that the FFmpeg inside OpenCV can read"
-                             f"{_lacking(container)}: {shown(path)}")
+            raise ValueError(
+                f"video: not a video that the FFmpeg inside OpenCV can read{_lacking(container)}: {shown(path)}"
+            )
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         yield Video(capture, shown(path), container=container)
     finally:

@@ -100,6 +100,7 @@ class VideoRun:
 
     def _live(self, frames: Iterator[Frame], segment: Segment) -> Iterator[tuple[np.ndarray, int]]:
         """Of a camera, a picture is shown at once, and how often it is written is known when the next one comes."""
+
         def pictures() -> Iterator[tuple[np.ndarray, float]]:
             for number, (pixels, seconds) in enumerate(frames, start=1):
                 picture = segment(pixels)
@@ -127,7 +128,12 @@ class VideoRun:
 
     def _say_written(self, count: int) -> None:
         height, width = self.form.padded
-        padded = "" if (height, width) == self.form[:2] else (
-            f" ({self.form.width}x{self.form.height} with its border repeated: {CODEC} takes even sides)")
-        say(f"output      {shown(self.target)}: {width}x{height}{padded}, {count} frames, {self.form.rate:g} frames/s, "
-            f"{count / self.form.rate:.1f} s, codec {CODEC} ({self._speed():.2f} frames/s)")
+        padded = (
+            ""
+            if (height, width) == self.form[:2]
+            else (f" ({self.form.width}x{self.form.height} with its border repeated: {CODEC} takes even sides)")
+        )
+        say(
+            f"output      {shown(self.target)}: {width}x{height}{padded}, {count} frames, {self.form.rate:g} frames/s, "
+            f"{count / self.form.rate:.1f} s, codec {CODEC} ({self._speed():.2f} frames/s)"
+        )

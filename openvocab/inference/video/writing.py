@@ -124,11 +124,12 @@ def _as_mp4(path: Path) -> Iterator[Path]:
 def _opened(path: Path, form: Form) -> cv2.VideoWriter:
     height, width = form.padded
     with quiet():
-        writer = cv2.VideoWriter(
-            str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*CODEC), form.rate, (width, height))
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*CODEC), form.rate, (width, height))
     if not writer.isOpened():
-        raise ValueError(f"output: the installed OpenCV {cv2.__version__} cannot write {CODEC} of {width}x{height} at "
-                         f"{form.rate:g} frames per second")
+        raise ValueError(
+            f"output: the installed OpenCV {cv2.__version__} cannot write {CODEC} of {width}x{height} at "
+            f"{form.rate:g} frames per second"
+        )
     return writer
 
 

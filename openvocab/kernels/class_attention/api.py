@@ -7,8 +7,16 @@ from openvocab.kernels.class_attention import reference
 from openvocab.kernels.dispatch import check_heads, check_like, use_triton
 
 
-def class_attention(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int,
-                    copies: int, implementation: str = "auto") -> Tensor:
+def class_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    key_padding: Tensor,
+    value_padding: Tensor,
+    heads: int,
+    copies: int,
+    implementation: str = "auto",
+) -> Tensor:
     """Linear attention over the classes of each location (arXiv 2303.11797, section 3.3).
 
     With phi = elu + 1, per image, location and head: `out_t = (phi(q_t) . S) / (phi(q_t) . z + 1e-6)`, where S is the
@@ -50,8 +58,9 @@ def class_attention(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_
 
 
 @torch.library.custom_op("openvocab::class_attention", mutates_args=())
-def class_attention_op(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int,
-                       copies: int) -> Tensor:
+def class_attention_op(
+    q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int, copies: int
+) -> Tensor:
     """The kernel as torch operator; arguments as `class_attention`, unchecked."""
     from openvocab.kernels.class_attention import triton as kernels
 

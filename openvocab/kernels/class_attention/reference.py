@@ -12,8 +12,9 @@ def feature_map(x: Tensor) -> Tensor:
     return F.elu(x) + 1
 
 
-def class_attention(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int,
-                    copies: int) -> Tensor:
+def class_attention(
+    q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int, copies: int
+) -> Tensor:
     """Attends; see `openvocab.kernels.class_attention.api.class_attention`. Every dtype computes in itself."""
     q, k, v = (x.unflatten(-1, (heads, -1)) for x in (feature_map(q), feature_map(k), v))
     keys_values = torch.einsum("btlnd,btlne->blnde", k, v)

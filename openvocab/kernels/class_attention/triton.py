@@ -47,8 +47,20 @@ def load_padding(key_padding, value_padding, columns, d):
 
 
 @triton.jit
-def sum_over_classes(k, v, key_padding, value_padding, k_stride, v_stride, classes, copies, d, columns,
-                     BLOCK_T: tl.constexpr, PRECISION: tl.constexpr):
+def sum_over_classes(
+    k,
+    v,
+    key_padding,
+    value_padding,
+    k_stride,
+    v_stride,
+    classes,
+    copies,
+    d,
+    columns,
+    BLOCK_T: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
     """Sum of phi(k) v^T and of phi(k) over the classes and the copies of the padding."""
     k_pad, v_pad = load_padding(key_padding, value_padding, columns, d)
     keys_values = copies * (k_pad[:, None] * v_pad[None, :])
@@ -75,8 +87,20 @@ def forward_kernel(
     k += image * k_image + place * k_place + head * d
     v += image * v_image + place * v_place + head * d
     out += (image * classes * places + place) * heads * d + head * d
-    keys_values, keys = sum_over_classes(k, v, key_padding + head * d, value_padding + head * d, k_class, v_class,
-                                         classes, copies, d, columns, BLOCK_T, PRECISION)
+    keys_values, keys = sum_over_classes(
+        k,
+        v,
+        key_padding + head * d,
+        value_padding + head * d,
+        k_class,
+        v_class,
+        classes,
+        copies,
+        d,
+        columns,
+        BLOCK_T,
+        PRECISION,
+    )
     for start in range(0, classes, BLOCK_T):
         rows = start + tl.arange(0, BLOCK_T)
         phi = feature_map(load(q, rows, columns, q_class, classes, d, float("-inf")))
@@ -103,8 +127,9 @@ def backward_kernel(
     value_padding += head * d
     row = places * heads * d
     offset = (image * classes * places + place) * heads * d + head * d
-    keys_values, keys = sum_over_classes(k, v, key_padding, value_padding, k_class, v_class, classes, copies, d,
-                                         columns, BLOCK_T, PRECISION)
+    keys_values, keys = sum_over_classes(
+        k, v, key_padding, value_padding, k_class, v_class, classes, copies, d, columns, BLOCK_T, PRECISION
+    )
     # With out = mixed / n: the gradient of mixed is grad / n, that of n is -(grad . out) / n.
     keys_values_grad = tl.zeros((BLOCK_D, BLOCK_D), dtype=tl.float32)
     keys_grad = tl.zeros((BLOCK_D,), dtype=tl.float32)
@@ -142,12 +167,18 @@ def constants(d: int, dtype: torch.dtype) -> dict[str, int | float | str]:
     32 classes per step and one stage instead of Triton's three: no spills, and twice as many warps fit in the forward
     pass to hide the latency of the loads (`benchmarks/kernel_resources.py`).
     """
-    return {"BLOCK_T": 32, "BLOCK_D": max(16, triton.next_power_of_2(d)),  # `tl.dot` asks for powers of two from 16
-            "PRECISION": dot_precision(dtype), "EPS": EPSILON, "num_stages": 1}
+    return {
+        "BLOCK_T": 32,
+        "BLOCK_D": max(16, triton.next_power_of_2(d)),  # `tl.dot` asks for powers of two from 16
+        "PRECISION": dot_precision(dtype),
+        "EPS": EPSILON,
+        "num_stages": 1,
+    }
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int,
-            copies: int) -> Tensor:
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int, copies: int
+) -> Tensor:
     """Launches `forward_kernel`; arguments as in `api.class_attention`, shapes already checked."""
     images, classes, places, dim = q.shape
     q, k, v = map(rows_of, (q, k, v))
@@ -155,13 +186,26 @@ def forward(q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding:
     strides = [x.stride(axis) for x in (q, k, v) for axis in (0, 1, 2)]
     with torch.cuda.device_of(q):
         forward_kernel[places * heads, images](
-            q, k, v, key_padding.contiguous(), value_padding.contiguous(), out, *strides, classes, places, heads,
-            dim // heads, copies, **constants(dim // heads, q.dtype))
+            q,
+            k,
+            v,
+            key_padding.contiguous(),
+            value_padding.contiguous(),
+            out,
+            *strides,
+            classes,
+            places,
+            heads,
+            dim // heads,
+            copies,
+            **constants(dim // heads, q.dtype),
+        )
     return out
 
 
-def backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int,
-             copies: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor, value_padding: Tensor, heads: int, copies: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Launches `backward_kernel`; `grad` is that of the answer, the other arguments are those of `forward`.
 
     Returns:
@@ -174,7 +218,24 @@ def backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, key_padding: Tensor,
     strides = [x.stride(axis) for x in (grad, q, k, v) for axis in (0, 1, 2)]
     with torch.cuda.device_of(q):
         backward_kernel[places * heads, images](
-            grad, q, k, v, key_padding.contiguous(), value_padding.contiguous(), q_grad, k_grad, v_grad, partial[0],
-            partial[1], *strides, classes, places, heads, dim // heads, copies, **constants(dim // heads, q.dtype))
+            grad,
+            q,
+            k,
+            v,
+            key_padding.contiguous(),
+            value_padding.contiguous(),
+            q_grad,
+            k_grad,
+            v_grad,
+            partial[0],
+            partial[1],
+            *strides,
+            classes,
+            places,
+            heads,
+            dim // heads,
+            copies,
+            **constants(dim // heads, q.dtype),
+        )
     key_padding_grad = partial[0].sum(dim=0).to(key_padding.dtype)
     return q_grad, k_grad, v_grad, key_padding_grad, partial[1].sum(dim=0).to(value_padding.dtype)

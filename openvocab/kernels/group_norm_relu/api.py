@@ -7,8 +7,15 @@ from openvocab.kernels.dispatch import check_like, use_triton
 from openvocab.kernels.group_norm_relu import reference
 
 
-def group_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared: Tensor | None = None,
-                    epsilon: float = 1e-5, implementation: str = "auto") -> Tensor:
+def group_norm_relu(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    shared: Tensor | None = None,
+    epsilon: float = 1e-5,
+    implementation: str = "auto",
+) -> Tensor:
     """Computes `relu(group_norm(x + shared) * weight + bias)`, the step after a convolution of the decoder.
 
     The kernel computes in float32 and keeps for the backward pass its inputs and two float32 per slice and group.
@@ -46,8 +53,9 @@ def group_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared
 
 
 @torch.library.custom_op("openvocab::group_norm_relu", mutates_args=())
-def group_norm_relu_op(x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared: Tensor | None,
-                       epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+def group_norm_relu_op(
+    x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared: Tensor | None, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """The kernel as torch operator, arguments unchecked: the answer, and mean and reciprocal deviation per group."""
     from openvocab.kernels.group_norm_relu import triton as kernels
 

@@ -42,8 +42,21 @@ def statistics(x, shared, count, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def forward_kernel(x, weight, bias, shared, out, means, deviations, slices_per_image, channels, groups, pixels,
-                   epsilon, BLOCK: tl.constexpr):
+def forward_kernel(
+    x,
+    weight,
+    bias,
+    shared,
+    out,
+    means,
+    deviations,
+    slices_per_image,
+    channels,
+    groups,
+    pixels,
+    epsilon,
+    BLOCK: tl.constexpr,
+):
     """Normalises. Grid (slices * groups,); `deviations` are reciprocal standard deviations."""
     slice_, group = tl.program_id(0) // groups, tl.program_id(0) % groups
     width = channels // groups
@@ -62,8 +75,9 @@ def forward_kernel(x, weight, bias, shared, out, means, deviations, slices_per_i
         for start in range(0, pixels, BLOCK):
             pixel = start + tl.arange(0, BLOCK)
             value = load(x, shared, channel * pixels + pixel, pixel < pixels) * scale + offset
-            tl.store(out + channel * pixels + pixel, tl.maximum(value, 0.0).to(out.dtype.element_ty),
-                     mask=pixel < pixels)
+            tl.store(
+                out + channel * pixels + pixel, tl.maximum(value, 0.0).to(out.dtype.element_ty), mask=pixel < pixels
+            )
 
 
 @triton.jit
@@ -75,8 +89,23 @@ def open_gradient(grad, x, shared, offsets, inside, mean, deviation, scale, offs
 
 
 @triton.jit
-def backward_kernel(grad, x, weight, bias, shared, means, deviations, x_grad, weight_grad, bias_grad, slices_per_image,
-                    channels, groups, pixels, BLOCK: tl.constexpr):
+def backward_kernel(
+    grad,
+    x,
+    weight,
+    bias,
+    shared,
+    means,
+    deviations,
+    x_grad,
+    weight_grad,
+    bias_grad,
+    slices_per_image,
+    channels,
+    groups,
+    pixels,
+    BLOCK: tl.constexpr,
+):
     """Gradients. Grid as `forward_kernel`; those of weight and bias are written per slice and summed afterwards."""
     slice_, group = tl.program_id(0) // groups, tl.program_id(0) % groups
     width = channels // groups
@@ -95,8 +124,9 @@ def backward_kernel(grad, x, weight, bias, shared, means, deviations, x_grad, we
         total, product = tl.zeros((BLOCK,), dtype=tl.float32), tl.zeros((BLOCK,), dtype=tl.float32)
         for start in range(0, pixels, BLOCK):
             pixel = start + tl.arange(0, BLOCK)
-            normalised, upstream = open_gradient(grad, x, shared, channel * pixels + pixel, pixel < pixels, mean,
-                                                 deviation, scale, offset)
+            normalised, upstream = open_gradient(
+                grad, x, shared, channel * pixels + pixel, pixel < pixels, mean, deviation, scale, offset
+            )
             total += upstream
             product += upstream * normalised
         channel_total, channel_product = tl.sum(total, axis=0), tl.sum(product, axis=0)
@@ -110,11 +140,15 @@ def backward_kernel(grad, x, weight, bias, shared, means, deviations, x_grad, we
         offset = tl.load(bias + group * width + channel).to(tl.float32) - mean * scale
         for start in range(0, pixels, BLOCK):
             pixel = start + tl.arange(0, BLOCK)
-            normalised, upstream = open_gradient(grad, x, shared, channel * pixels + pixel, pixel < pixels, mean,
-                                                 deviation, scale, offset)
+            normalised, upstream = open_gradient(
+                grad, x, shared, channel * pixels + pixel, pixel < pixels, mean, deviation, scale, offset
+            )
             gradient = deviation * (upstream * own_weight - mean_grad - normalised * mean_product)
-            tl.store(x_grad + start_of_group + channel * pixels + pixel, gradient.to(x_grad.dtype.element_ty),
-                     mask=pixel < pixels)
+            tl.store(
+                x_grad + start_of_group + channel * pixels + pixel,
+                gradient.to(x_grad.dtype.element_ty),
+                mask=pixel < pixels,
+            )
 
 
 def block_size(pixels: int) -> int:
@@ -122,8 +156,9 @@ def block_size(pixels: int) -> int:
     return min(1024, max(128, triton.next_power_of_2(pixels)))
 
 
-def forward(x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared: Tensor | None,
-            epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+def forward(
+    x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared: Tensor | None, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Launches `forward_kernel`; arguments as in `api.group_norm_relu`, shapes already checked.
 
     Returns:
@@ -135,14 +170,33 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared: Tensor
     mean, deviation = (torch.empty(slices, groups, dtype=torch.float32, device=x.device) for _ in range(2))
     with torch.cuda.device_of(x):
         forward_kernel[(slices * groups,)](
-            x, weight.contiguous(), bias.contiguous(), None if shared is None else shared.contiguous(), out, mean,
-            deviation, slices if shared is None else slices // len(shared), channels, groups, height * width, epsilon,
-            BLOCK=block_size(height * width))
+            x,
+            weight.contiguous(),
+            bias.contiguous(),
+            None if shared is None else shared.contiguous(),
+            out,
+            mean,
+            deviation,
+            slices if shared is None else slices // len(shared),
+            channels,
+            groups,
+            height * width,
+            epsilon,
+            BLOCK=block_size(height * width),
+        )
     return out, mean, deviation
 
 
-def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, groups: int, shared: Tensor | None, mean: Tensor,
-             deviation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    shared: Tensor | None,
+    mean: Tensor,
+    deviation: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Launches `backward_kernel`; `grad` is that of the answer, the others are arguments and answers of `forward`.
 
     Returns:
@@ -154,7 +208,20 @@ def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, groups: int,
     weight_grad, bias_grad = (torch.empty(slices, channels, dtype=torch.float32, device=x.device) for _ in range(2))
     with torch.cuda.device_of(x):
         backward_kernel[(slices * groups,)](
-            grad, x, weight.contiguous(), bias.contiguous(), None if shared is None else shared.contiguous(), mean,
-            deviation, x_grad, weight_grad, bias_grad, slices if shared is None else slices // len(shared), channels,
-            groups, height * width, BLOCK=block_size(height * width))
+            grad,
+            x,
+            weight.contiguous(),
+            bias.contiguous(),
+            None if shared is None else shared.contiguous(),
+            mean,
+            deviation,
+            x_grad,
+            weight_grad,
+            bias_grad,
+            slices if shared is None else slices // len(shared),
+            channels,
+            groups,
+            height * width,
+            BLOCK=block_size(height * width),
+        )
     return x_grad, weight_grad.sum(dim=0).to(weight.dtype), bias_grad.sum(dim=0).to(bias.dtype)

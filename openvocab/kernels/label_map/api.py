@@ -56,8 +56,16 @@ def upsample_argmax(maps: Tensor, size: tuple[int, int], implementation: str = "
     return function(maps, *size)
 
 
-def label_map(logits: Tensor, kernel: int, size: int, stride: int, output_size: tuple[int, int],
-              index: Tensor | None = None, classes: int = 0, implementation: str = "auto") -> tuple[Tensor, Tensor]:
+def label_map(
+    logits: Tensor,
+    kernel: int,
+    size: int,
+    stride: int,
+    output_size: tuple[int, int],
+    index: Tensor | None = None,
+    classes: int = 0,
+    implementation: str = "auto",
+) -> tuple[Tensor, Tensor]:
     """`upsample_argmax(blend_views(...), output_size)`, for a few classes at a time: T x S x S floats never exist.
 
     Args:
@@ -97,8 +105,10 @@ def _check_views(logits: Tensor, kernel: int, size: int, stride: int) -> None:
     """Checks shapes and sizes."""
     views = len(window_origins(size, kernel, stride)) ** 2 + 1
     if logits.dim() != 4 or len(logits) != views or not logits.shape[1]:
-        raise ValueError(f"logits: got shape {tuple(logits.shape)}, expected ({views}, T, g, g) with at least one class"
-                         f" for size {size}, kernel {kernel}, stride {stride}")
+        raise ValueError(
+            f"logits: got shape {tuple(logits.shape)}, expected ({views}, T, g, g) with at least one class"
+            f" for size {size}, kernel {kernel}, stride {stride}"
+        )
 
 
 @torch.library.custom_op("openvocab::blend_views", mutates_args=())

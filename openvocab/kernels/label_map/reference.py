@@ -22,8 +22,16 @@ def upsample_argmax(maps: Tensor, height: int, width: int) -> tuple[Tensor, Tens
     return best_channel(maps, (height, width))
 
 
-def label_map(logits: Tensor, kernel: int, size: int, stride: int, height: int, width: int,
-              index: Tensor | None = None, classes: int = 0) -> tuple[Tensor, Tensor]:
+def label_map(
+    logits: Tensor,
+    kernel: int,
+    size: int,
+    stride: int,
+    height: int,
+    width: int,
+    index: Tensor | None = None,
+    classes: int = 0,
+) -> tuple[Tensor, Tensor]:
     """Blends by chunks and finds the best class; see `openvocab.kernels.label_map.api.label_map`."""
     if index is not None and logits.device.type != "cpu":  # what follows would ask the device for every class
         everything, numbers = spread(logits, index, classes)
@@ -36,7 +44,7 @@ def label_map(logits: Tensor, kernel: int, size: int, stride: int, height: int, 
             keep_best(resize(merge_views(maps, size, stride)[None], (height, width))[0], number, labels, scores)
         return labels, scores
     for start in range(0, logits.shape[1], CLASSES_PER_CHUNK):
-        maps = blend_views(logits[:, start:start + CLASSES_PER_CHUNK], kernel, size, stride)
+        maps = blend_views(logits[:, start : start + CLASSES_PER_CHUNK], kernel, size, stride)
         keep_best(resize(maps[None], (height, width))[0], start, labels, scores)
     return labels, scores
 

@@ -33,10 +33,16 @@ def mix(first, second, weight):
 @triton.jit
 def read(x, y_low, y_high, y_weight, x_low, x_high, x_weight, width, inside):
     """Bilinear value of a map between four of its pixels, float32."""
-    top = mix(tl.load(x + y_low * width + x_low, mask=inside, other=0.0).to(tl.float32),
-              tl.load(x + y_low * width + x_high, mask=inside, other=0.0).to(tl.float32), x_weight)
-    bottom = mix(tl.load(x + y_high * width + x_low, mask=inside, other=0.0).to(tl.float32),
-                 tl.load(x + y_high * width + x_high, mask=inside, other=0.0).to(tl.float32), x_weight)
+    top = mix(
+        tl.load(x + y_low * width + x_low, mask=inside, other=0.0).to(tl.float32),
+        tl.load(x + y_low * width + x_high, mask=inside, other=0.0).to(tl.float32),
+        x_weight,
+    )
+    bottom = mix(
+        tl.load(x + y_high * width + x_low, mask=inside, other=0.0).to(tl.float32),
+        tl.load(x + y_high * width + x_high, mask=inside, other=0.0).to(tl.float32),
+        x_weight,
+    )
     return mix(top, bottom, y_weight)
 
 
@@ -49,8 +55,22 @@ def probability(logits, y, x, height, width, y_scale, x_scale, inside):
 
 
 @triton.jit
-def blend_kernel(logits, out, view_stride, class_stride, height, width, y_scale, x_scale, kernel, size, stride, windows,
-                 size_scale, BLOCK: tl.constexpr):
+def blend_kernel(
+    logits,
+    out,
+    view_stride,
+    class_stride,
+    height,
+    width,
+    y_scale,
+    x_scale,
+    kernel,
+    size,
+    stride,
+    windows,
+    size_scale,
+    BLOCK: tl.constexpr,
+):
     """Blends all views of one class. Grid (blocks of the S x S pixels, classes)."""
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there = pixel < size * size
@@ -69,17 +89,37 @@ def blend_kernel(logits, out, view_stride, class_stride, height, width, y_scale,
     # The global view is the last one; its K x K probabilities are upsampled to S x S.
     y_low, y_high, y_weight = taps(y, kernel, size_scale)
     x_low, x_high, x_weight = taps(x, kernel, size_scale)
-    top = mix(probability(logits, y_low, x_low, height, width, y_scale, x_scale, there),
-              probability(logits, y_low, x_high, height, width, y_scale, x_scale, there), x_weight)
-    bottom = mix(probability(logits, y_high, x_low, height, width, y_scale, x_scale, there),
-                 probability(logits, y_high, x_high, height, width, y_scale, x_scale, there), x_weight)
+    top = mix(
+        probability(logits, y_low, x_low, height, width, y_scale, x_scale, there),
+        probability(logits, y_low, x_high, height, width, y_scale, x_scale, there),
+        x_weight,
+    )
+    bottom = mix(
+        probability(logits, y_high, x_low, height, width, y_scale, x_scale, there),
+        probability(logits, y_high, x_high, height, width, y_scale, x_scale, there),
+        x_weight,
+    )
     blended = (total / tl.maximum(count, 1.0) + mix(top, bottom, y_weight)) / 2
     tl.store(out + tl.program_id(1).to(tl.int64) * size * size + pixel, blended, mask=there)
 
 
 @triton.jit
-def argmax_kernel(maps, labels, scores, classes, first, class_stride, in_height, in_width, out_height, out_width,
-                  y_scale, x_scale, CONTINUE: tl.constexpr, BLOCK: tl.constexpr):
+def argmax_kernel(
+    maps,
+    labels,
+    scores,
+    classes,
+    first,
+    class_stride,
+    in_height,
+    in_width,
+    out_height,
+    out_width,
+    y_scale,
+    x_scale,
+    CONTINUE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """Best class per pixel of the answer, with CONTINUE going on from `labels` and `scores`.
 
     Grid (blocks of the pixels,). A later class must be better, so of equal ones the first stays.
@@ -113,8 +153,21 @@ def blend_views(logits: Tensor, kernel: int, size: int, stride: int) -> Tensor:
     block = 256
     with torch.cuda.device_of(logits):
         blend_kernel[triton.cdiv(size * size, block), classes](
-            logits, out, logits.stride(0), logits.stride(1), height, width, height / kernel, width / kernel, kernel,
-            size, stride, len(window_origins(size, kernel, stride)), kernel / size, BLOCK=block)
+            logits,
+            out,
+            logits.stride(0),
+            logits.stride(1),
+            height,
+            width,
+            height / kernel,
+            width / kernel,
+            kernel,
+            size,
+            stride,
+            len(window_origins(size, kernel, stride)),
+            kernel / size,
+            BLOCK=block,
+        )
     return out
 
 
@@ -131,8 +184,19 @@ def update(maps: Tensor, labels: Tensor, scores: Tensor, first: int) -> None:
     (classes, *small), size, block = maps.shape, labels.shape, 256
     with torch.cuda.device_of(maps):
         argmax_kernel[(triton.cdiv(labels.numel(), block),)](
-            maps, labels, scores, classes, first, maps.stride(0), *small, *size, small[0] / size[0],
-            small[1] / size[1], CONTINUE=first > 0, BLOCK=block)
+            maps,
+            labels,
+            scores,
+            classes,
+            first,
+            maps.stride(0),
+            *small,
+            *size,
+            small[0] / size[0],
+            small[1] / size[1],
+            CONTINUE=first > 0,
+            BLOCK=block,
+        )
 
 
 def upsample_argmax(maps: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -148,6 +212,6 @@ def label_map(logits: Tensor, kernel: int, size: int, stride: int, height: int, 
     labels = torch.empty(height, width, dtype=torch.int64, device=logits.device)
     scores = torch.empty(height, width, dtype=torch.float32, device=logits.device)
     for first in range(0, logits.shape[1], CLASSES_PER_CHUNK):
-        chunk = logits[:, first:first + CLASSES_PER_CHUNK]
+        chunk = logits[:, first : first + CLASSES_PER_CHUNK]
         update(blend_views(chunk, kernel, size, stride), labels, scores, first)
     return labels, scores

@@ -7,9 +7,17 @@ from openvocab.kernels.dispatch import check_heads, check_like, use_triton
 from openvocab.kernels.window_attention import reference
 
 
-def window_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, window: int, shift: int,
-                     q_guidance: Tensor | None = None, k_guidance: Tensor | None = None,
-                     implementation: str = "auto") -> Tensor:
+def window_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    heads: int,
+    window: int,
+    shift: int,
+    q_guidance: Tensor | None = None,
+    k_guidance: Tensor | None = None,
+    implementation: str = "auto",
+) -> Tensor:
     """Shifted-window attention on whole maps (Swin), with guidance (arXiv 2303.11797, section 3.3).
 
     Maps are shifted by `shift` against the windows and wrap around; tokens that only the wrapping brought into one
@@ -53,16 +61,25 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, window: int, s
         check_like("q_guidance", q_guidance, (q_guidance.shape[0], *q.shape[1:]), q)
         check_like("k_guidance", k_guidance, q_guidance.shape, q)
         if q.shape[0] % q_guidance.shape[0]:
-            raise ValueError(f"q_guidance: got {q_guidance.shape[0]} images, expected a divisor of the {q.shape[0]} "
-                             "maps")
+            raise ValueError(
+                f"q_guidance: got {q_guidance.shape[0]} images, expected a divisor of the {q.shape[0]} maps"
+            )
     if use_triton(implementation, q):
         return window_attention_op(q, k, v, q_guidance, k_guidance, heads, window, shift)[0]
     return reference.window_attention(q, k, v, q_guidance, k_guidance, heads, window, shift)
 
 
 @torch.library.custom_op("openvocab::window_attention", mutates_args=())
-def window_attention_op(q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidance: Tensor | None,
-                        heads: int, window: int, shift: int) -> tuple[Tensor, Tensor]:
+def window_attention_op(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_guidance: Tensor | None,
+    k_guidance: Tensor | None,
+    heads: int,
+    window: int,
+    shift: int,
+) -> tuple[Tensor, Tensor]:
     """The kernel as torch operator, arguments unchecked: the answer and the logarithmic sums for the backward pass."""
     from openvocab.kernels.window_attention import triton as kernels
 
@@ -100,8 +117,10 @@ def _backward(ctx, grad, _):
     tensors = ctx.saved_tensors
     grads = window_attention_backward_op(grad, *tensors, ctx.heads, ctx.window, ctx.shift)
     # Guidance is added to every slice of an image, so its gradient is the sum over them.
-    shared = [None if guidance is None else own.unflatten(0, (len(guidance), -1)).sum(dim=1).to(guidance.dtype)
-              for own, guidance in zip(grads, tensors[3:5])]
+    shared = [
+        None if guidance is None else own.unflatten(0, (len(guidance), -1)).sum(dim=1).to(guidance.dtype)
+        for own, guidance in zip(grads, tensors[3:5])
+    ]
     return *grads, *shared, None, None, None
 
 

@@ -54,7 +54,7 @@ def _axis(side: int, window: int, shift: int) -> list[list[tuple[int, int]]]:
     padded = side + -side % window
     tokens = [((shifted + shift) % padded, int(shifted >= padded - shift)) for shifted in range(padded)]
     tokens = [(place if place < side else -1, region) for place, region in tokens]
-    return [tokens[first:first + window] for first in range(0, padded, window)]
+    return [tokens[first : first + window] for first in range(0, padded, window)]
 
 
 class Windows(NamedTuple):
@@ -112,8 +112,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None) -> 
     return mixed.transpose(1, 2).flatten(2).unflatten(0, q.shape[:2])
 
 
-def window_attention(q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidance: Tensor | None, heads: int,
-                     window: int, shift: int) -> Tensor:
+def window_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_guidance: Tensor | None,
+    k_guidance: Tensor | None,
+    heads: int,
+    window: int,
+    shift: int,
+) -> Tensor:
     """Attends; see `openvocab.kernels.window_attention.api.window_attention`. Every dtype computes in itself."""
     maps, height, width, _ = q.shape
     if q_guidance is not None:

@@ -65,8 +65,9 @@ def forward_kernel(
     BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Attends. Grid (maps * windows * heads * blocks,); a program answers for one block of queries."""
-    block, head, number, slice_, image = locate(tl.program_id(0), maps_per_image, height, width, window, shift, heads,
-                                                blocks)
+    block, head, number, slice_, image = locate(
+        tl.program_id(0), maps_per_image, height, width, window, shift, heads, blocks
+    )
     channels, dim = tl.arange(0, BLOCK_D), heads * d
     q += slice_ * q_map + head * d
     k += slice_ * k_map + head * d
@@ -105,8 +106,9 @@ def query_backward_kernel(
     BLOCK_L: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradient of q for one block of queries; also writes grad . out of each query, which the keys need next."""
-    block, head, number, slice_, image = locate(tl.program_id(0), maps_per_image, height, width, window, shift, heads,
-                                                blocks)
+    block, head, number, slice_, image = locate(
+        tl.program_id(0), maps_per_image, height, width, window, shift, heads, blocks
+    )
     channels, dim = tl.arange(0, BLOCK_D), heads * d
     q += slice_ * q_map + head * d
     k += slice_ * k_map + head * d
@@ -134,8 +136,9 @@ def query_backward_kernel(
         logits_grad = weights * (weights_grad - share[:, None]) * scale
         gradient = dot(logits_grad, key, gradient, PRECISION)
     inside = q_there[:, None] & (channels[None, :] < d)
-    tl.store(q_grad + token[:, None] * dim + head * d + channels[None, :], gradient.to(q_grad.dtype.element_ty),
-             mask=inside)
+    tl.store(
+        q_grad + token[:, None] * dim + head * d + channels[None, :], gradient.to(q_grad.dtype.element_ty), mask=inside
+    )
 
 
 @triton.jit
@@ -145,8 +148,9 @@ def key_backward_kernel(
     BLOCK_L: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Gradients of k and v for one block of keys."""
-    block, head, number, slice_, image = locate(tl.program_id(0), maps_per_image, height, width, window, shift, heads,
-                                                blocks)
+    block, head, number, slice_, image = locate(
+        tl.program_id(0), maps_per_image, height, width, window, shift, heads, blocks
+    )
     channels, dim = tl.arange(0, BLOCK_D), heads * d
     q += slice_ * q_map + head * d
     k += slice_ * k_map + head * d
@@ -193,14 +197,37 @@ class Launch:
         blocks = -(-window * window // block)
         self.grid = (maps * -(-height // window) * -(-width // window) * heads * blocks,)
         d = dim // heads
-        self.sizes = [*(x.stride(axis) for x in (q, k, v) for axis in (0, 1, 2)), maps // images, height, width, window,
-                      shift, heads, d, d**-0.5, blocks]
-        self.constants = {"SEPARATED": SEPARATED, "BLOCK_L": block, "BLOCK_D": max(16, triton.next_power_of_2(d)),
-                          "PRECISION": dot_precision(q.dtype), "num_stages": 1}
+        self.sizes = [
+            *(x.stride(axis) for x in (q, k, v) for axis in (0, 1, 2)),
+            maps // images,
+            height,
+            width,
+            window,
+            shift,
+            heads,
+            d,
+            d**-0.5,
+            blocks,
+        ]
+        self.constants = {
+            "SEPARATED": SEPARATED,
+            "BLOCK_L": block,
+            "BLOCK_D": max(16, triton.next_power_of_2(d)),
+            "PRECISION": dot_precision(q.dtype),
+            "num_stages": 1,
+        }
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidance: Tensor | None, heads: int,
-            window: int, shift: int) -> tuple[Tensor, Tensor]:
+def forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_guidance: Tensor | None,
+    k_guidance: Tensor | None,
+    heads: int,
+    window: int,
+    shift: int,
+) -> tuple[Tensor, Tensor]:
     """Launches `forward_kernel`; arguments as in `api.window_attention`, shapes already checked.
 
     Returns:
@@ -216,8 +243,19 @@ def forward(q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidan
     return out, log_sums
 
 
-def backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor | None, k_guidance: Tensor | None,
-             out: Tensor, log_sums: Tensor, heads: int, window: int, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+def backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_guidance: Tensor | None,
+    k_guidance: Tensor | None,
+    out: Tensor,
+    log_sums: Tensor,
+    heads: int,
+    window: int,
+    shift: int,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Launches both backward kernels; `grad` is that of the answer, the others are arguments and answers of `forward`.
 
     Returns:
@@ -230,8 +268,10 @@ def backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, q_guidance: Tensor |
     shares = torch.empty_like(log_sums)
     launch = Launch(q, k, v, len(q) if q_guidance is None else len(q_guidance), heads, window, shift)
     with torch.cuda.device_of(q):
-        query_backward_kernel[launch.grid](grad, q, k, v, *guidance, out, log_sums, q_grad, shares, *launch.sizes,
-                                           **launch.constants)
-        key_backward_kernel[launch.grid](grad, q, k, v, *guidance, log_sums, shares, k_grad, v_grad, *launch.sizes,
-                                         **launch.constants)
+        query_backward_kernel[launch.grid](
+            grad, q, k, v, *guidance, out, log_sums, q_grad, shares, *launch.sizes, **launch.constants
+        )
+        key_backward_kernel[launch.grid](
+            grad, q, k, v, *guidance, log_sums, shares, k_grad, v_grad, *launch.sizes, **launch.constants
+        )
     return q_grad, k_grad, v_grad
