@@ -48,7 +48,8 @@ def check(segmenter, pictures, seed, more):
         for count in counts:
             try:
                 cut = cut_of(segmenter, share, count)
-            except ValueError:  # the option refuses it
+            except ValueError as error:  # the option refuses it
+                print(f"left out: {error}")
                 continue
             none, some, kept = at_threshold(told, count, cut.threshold)
             yield {"model": segmenter.name, "view": view_of(segmenter), "seed": seed, "pictures": len(told),
@@ -82,7 +83,8 @@ def mixes(segmenter, pictures, seed, _):
         for (count, held), (absent, right) in found.items():
             try:
                 cut = cut_of(segmenter, share, count)
-            except ValueError:  # the option refuses it
+            except ValueError as error:  # the option refuses it
+                print(f"left out: {error}")
                 continue
             words, cosine = np.concatenate(right, axis=1)
             groups = (words >= 0, *groups_of(words))
