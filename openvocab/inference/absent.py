@@ -160,9 +160,9 @@ def cut_of(segmenter: "Segmenter", absent: float, count: int) -> Cut:
                          f"{100 - 100 * KEPT:.0f} % of the pixels that it has right ({path})")
     point = max(point for point in curve.points if point.share <= absent)
     said = ", ".join(f"{key} {value}" for key, value in curve.measured.items())
-    if count > curve.words[-1]:
+    if count > curve.words[-1]:  # one place in the code, so that Python says it once
         warnings.warn(f"absent: {count} words are asked; the curve was measured with up to {curve.words[-1]}, whose "
-                      "threshold is taken: more may be shown than was asked for", stacklevel=4)  # fmt: skip
+                      "threshold is taken: more may be shown than was asked for", stacklevel=1)
     return Cut(float(absent), _threshold(curve.words, point.thresholds, count), f"{path} ({said})")
 
 
