@@ -2,10 +2,11 @@
 
     python benchmarks/none_of_these.py check --seed 1 --pictures 40     # rows of results/none_of_these.csv
     python benchmarks/none_of_these.py signals --seed 2 --pictures 20   # rows of results/none_of_these_signals.csv
+    python benchmarks/none_of_these.py mixes --seed 11 --pictures 300   # rows of results/none_of_these_mixes.csv
     python benchmarks/none_of_these.py plot                             # results/none_of_these.png
 
-`check` and `signals` take --model (default: both small ones) and --opts. One thread, a CPU. Rows of the same model,
-protocol and seed are replaced.
+All but `plot` take --model (default: both small ones) and --opts. One thread, a CPU. Rows of the same model, protocol
+and seed are replaced.
 """
 
 import argparse
@@ -28,6 +29,8 @@ from openvocab.vocab.vocabulary import Vocabulary
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MODELS = ("emojiscapes_catseg", "emojiscapes_lseg")
+MIXES = ((1, 0), (2, 1), (5, 0), (5, 1), (5, 4), (10, 5), (20, 1), (20, 19))  # words, and how many are there, at most
+MIXED = (0.1, 0.2, 0.3)  # shares of the table of mixes
 SIGNALS = ("score", "margin to the second word", "cosine", "cosine above the best of the 111 training words")
 
 
@@ -52,6 +55,46 @@ def check(segmenter, pictures, seed, more):
                    "words": count, "absent": share, "threshold": f"{cut.threshold:.4f}",
                    "shown, no word is there": f"{none:.4f}", "shown, some are there": f"{some:.4f}",
                    "kept": f"{kept:.4f}"}  # fmt: skip
+
+
+def mixes(segmenter, pictures, seed, _):
+    """Gives rows: what is shown of few and of many absent words, and what is kept of each kind of word."""
+    dicts, vocabulary, ignore, _ = samples(segmenter, None, pictures, seed)
+    found = {mix: ([], []) for mix in MIXES}
+    for number, (pixels, labels) in enumerate(map(read_pair, dicts)):
+        rng, present = np.random.default_rng([seed, number]), np.setdiff1d(labels, [ignore])
+        others = np.setdiff1d(np.arange(len(vocabulary)), present)
+        places_ = rng.choice(labels.size, 4096, replace=False)
+        seen = {"seen": segmenter.look(pixels).seen_by(segmenter), "output": "cosine",
+                "height": labels.shape[0], "width": labels.shape[1]}  # fmt: skip
+        for count, held in [mix for mix in MIXES for _ in range(4 if mix[0] == 1 else 1)]:
+            own = rng.choice(present, min(held, len(present)), replace=False)
+            words = np.concatenate([own, rng.choice(others, count - len(own), replace=False)]).astype(int)
+            with torch.inference_mode():
+                asked = Vocabulary.from_words([vocabulary.names[word] for word in words])
+                (answer,) = segmenter.model([seen | {"vocabulary": asked}])
+            chosen, cosine = (answer[key].flatten()[places_].numpy() for key in ("labels", "cosine"))
+            chosen = words[chosen]
+            right, absent = chosen == labels.ravel()[places_], ~np.isin(chosen, present)
+            found[count, held][0].append(cosine[absent])
+            found[count, held][1].append(np.stack([chosen[right], cosine[right]]))
+    for share in MIXED:
+        for (count, held), (absent, right) in found.items():
+            cut = cut_of(segmenter, share, count)
+            words, cosine = np.concatenate(right, axis=1)
+            groups = (words >= 0, *groups_of(words))
+            yield {"model": segmenter.name, "view": view_of(segmenter), "seed": seed, "pictures": pictures,
+                   "words": count, "of them there": held, "absent": share,
+                   "shown": f"{(np.concatenate(absent) >= cut.threshold).mean():.4f}",
+                   **{f"kept of {group}": f"{(cosine[own] >= cut.threshold).mean() if own.any() else np.nan:.4f}"
+                      for group, own in zip(("all", "base nouns", "novel nouns", "stuff"), groups, strict=True)},
+                   }  # fmt: skip
+
+
+def groups_of(words):
+    """Says which class ids are nouns that training has named, novel nouns, and stuff."""
+    novel, stuff = np.isin(words, list(world("mini").novel)), words >= len(world("mini").nouns)
+    return ~novel & ~stuff, novel, stuff
 
 
 def signals(segmenter, pictures, seed, _):
@@ -149,9 +192,9 @@ def plot():
 
 
 def main():
-    """Does one of the three."""
+    """Does one of the four."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("check", "signals", "plot"))
+    parser.add_argument("what", choices=("check", "signals", "mixes", "plot"))
     parser.add_argument("--model", nargs="+", default=MODELS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pictures", type=int, default=40)
@@ -163,11 +206,12 @@ def main():
     torch.set_num_threads(1)
     for name in args.model:
         segmenter = Segmenter.load(name, device="cpu", overrides=args.opts)
-        rows = list({"check": check, "signals": signals}[args.what](segmenter, args.pictures, args.seed, args.more))
+        measure = {"check": check, "signals": signals, "mixes": mixes}[args.what]
+        rows = list(measure(segmenter, args.pictures, args.seed, args.more))
         for row in rows:
             print(*row.values(), sep="  ", flush=True)
         if rows:
-            add_rows(RESULTS / f"none_of_these{'' if args.what == 'check' else '_signals'}.csv", rows)
+            add_rows(RESULTS / f"none_of_these{'' if args.what == 'check' else '_' + args.what}.csv", rows)
     return None
 
 

@@ -5,6 +5,7 @@ import json
 import warnings
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from openvocab.engine.setup import build_cfg, build_model
 from openvocab.evaluation.absent import SHARES, WORDS, Seen, at_threshold, curve_of
 from openvocab.inference import absent, marks
 from openvocab.inference.absent import Curve, Point, cut_of, protocol_of, read_curves, write_curve
+from openvocab.inference.result import Result
 from openvocab.inference.segmenter import Segmenter
 from openvocab.testing import TINY_CATSEG, TINY_LSEG
 from openvocab.vocab.vocabulary import Vocabulary
@@ -227,6 +229,20 @@ def test_calibrate_own_data_and_segment(own_data, tmp_path, monkeypatch, capsys)
                            (["--absent", "0.4", "--model", "catseg_b"], "there is no curve for catseg_b. `openvocab")):
         assert segment.main([*asked, *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_frames_of_a_video_are_cut_as_pictures_are(tmp_path, image, monkeypatch):
+    found, overlay = [], Result.overlay
+    monkeypatch.setattr(Result, "overlay", lambda self, *more: found.append(self) or overlay(self, *more))
+    writer = cv2.VideoWriter(str(tmp_path / "in.mp4"), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), 10.0, (70, 50))
+    for _ in range(2):
+        writer.write(image)
+    writer.release()
+    assert segment.main(["--video-input", str(tmp_path / "in.mp4"), "--output", str(tmp_path / "out.mp4"), "--model",
+                         LSEG, "--device", "cpu", "--vocabulary", "cat, dog", "--absent", "0.3"]) == 0
+    expected = Segmenter.load(LSEG, device="cpu")(found[-1].image, ["cat", "dog"], absent=0.3)
+    assert len(found) == 2 and found[-1].absent == expected.absent
+    assert np.array_equal(found[-1].labels, expected.labels) and (expected.labels == -1).any()
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
