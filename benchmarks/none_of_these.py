@@ -49,7 +49,7 @@ def check(segmenter, pictures, seed, more):
             try:
                 cut = cut_of(segmenter, share, count)
             except ValueError:  # the option refuses it
-                break
+                continue
             none, some, kept = at_threshold(told, count, cut.threshold)
             yield {"model": segmenter.name, "view": view_of(segmenter), "seed": seed, "pictures": len(told),
                    "words": count, "absent": share, "threshold": f"{cut.threshold:.4f}",
@@ -80,7 +80,10 @@ def mixes(segmenter, pictures, seed, _):
             found[count, held][1].append(np.stack([chosen[right], cosine[right]]))
     for share in MIXED:
         for (count, held), (absent, right) in found.items():
-            cut = cut_of(segmenter, share, count)
+            try:
+                cut = cut_of(segmenter, share, count)
+            except ValueError:  # the option refuses it
+                continue
             words, cosine = np.concatenate(right, axis=1)
             groups = (words >= 0, *groups_of(words))
             yield {"model": segmenter.name, "view": view_of(segmenter), "seed": seed, "pictures": pictures,
@@ -169,16 +172,16 @@ def plot():
         path = next(place for place in places(name, segmenter.weights) if place.is_file())
         for curve, style in zip(read_curves(path, segmenter.weights_sha256), ("-", ":"), strict=False):
             view = "windows" if curve.protocol["sliding_window"] != "off" else "one view"
-            shares = [point.share for point in curve.points]
-            axes.plot(shares, [point.kept for point in curve.points], "C0" + style, label=f"right, kept ({view})")
-            axes.plot(shares, [point.shown for point in curve.points], "C3" + style, label=f"absent, shown ({view})")
+            shares, shown, kept = zip(*((point.share, max(point.shown), min(point.kept)) for point in curve.points))
+            axes.plot(shares, kept, "C0" + style, label=f"right, kept ({view})")
+            axes.plot(shares, shown, "C3" + style, label=f"absent, shown ({view})")
             rows = [row for row in table if row["model"] == name and row["view"] == view and int(row["words"]) in WORDS]
             marker = "x" if style == "-" else "+"
             axes.plot([float(row["absent"]) for row in rows], [float(row["kept"]) for row in rows], "C0" + marker, ms=4)
             for column in ("shown, no word is there", "shown, some are there"):
                 axes.plot([float(row["absent"]) for row in rows], [float(row[column]) for row in rows], "C3" + marker,
                           ms=4)  # fmt: skip
-            axes.axvspan(0, curve.least, color="0.5", alpha=0.12, lw=0)
+            axes.axvspan(0, max(map(curve.least, curve.words)), color="0.5", alpha=0.12, lw=0)
         axes.plot([0, 0.9], [0, 0.9], "k-", lw=0.5)
         axes.axhline(0.8, color="k", lw=0.5, ls="--")
         axes.set_title(name, fontsize=10)

@@ -131,12 +131,13 @@ def _read(dicts: Iterable[dict[str, Any]]) -> "Iterator[tuple[np.ndarray, np.nda
 
 
 def _table(curve: "Curve") -> str:
-    lines = [f"absent pixels: at most   shown here   right ones: kept here   at least   from cosine, of "
-             f"{', '.join(map(str, curve.words))} words"]
-    lines += [f"{point.share:22.3f}   {point.shown:10.3f}   {point.kept:21.3f}   {point.kept_at_least:8.3f}   "
-              + " ".join(f"{value:7.3f}" for value in point.thresholds) for point in curve.points]  # fmt: skip
-    least = f"{curve.least:g} or more" if curve.least <= 1 else "nothing: too few of the right pixels are kept"
-    return "\n".join([*lines, f"--absent takes {least}"])
+    counts = ", ".join(map(str, curve.words))
+    lines = [f"of {counts} words: from which cosine on pixels are shown, and what is kept of the right ones, at least",
+             f"  absent   shown{'cosine':>{8 * len(curve.words) - 5}}{'kept at least':>{8 * len(curve.words) + 2}}"]
+    lines += [f"{point.share:8.3f}{max(point.shown):8.3f}  " + "".join(f"{value:8.3f}" for value in point.thresholds)
+              + "  " + "".join(f"{value:8.3f}" for value in point.kept_at_least) for point in curve.points]  # fmt: skip
+    taken = [f"{least:g} or more of {count}" for count in curve.words if (least := curve.least(count)) <= 1]
+    return "\n".join([*lines, f"--absent takes {', '.join(taken) or 'nothing: too few right pixels are kept'}"])
 
 
 main = command(build_parser, _run)

@@ -133,9 +133,8 @@ def curve_of(segmenter: Segmenter, told: Sequence[Told], measured: dict[str, Any
     weights = np.random.default_rng(seed).multinomial(len(told), np.full(len(told), 1 / len(told)), _ROUNDS)
     weights = np.concatenate([np.ones((1, len(told)), int), weights])  # the first row is what was measured
     each = [_of_count(told, count, weights) for count in WORDS]
-    points = [Point(share, tuple(row[0] for row in found), *(
-        pick(row[k] for row in found) for k, pick in ((1, max), (2, min), (3, min))))
-        for share, found in zip(SHARES, zip(*each, strict=True), strict=True)]  # fmt: skip
+    points = [Point(share, *zip(*found, strict=True))
+              for share, found in zip(SHARES, zip(*each, strict=True), strict=True)]  # fmt: skip
     return Curve(protocol_of(segmenter.cfg), measured, WORDS, tuple(points))
 
 

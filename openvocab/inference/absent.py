@@ -8,6 +8,7 @@ measured by `openvocab.evaluation.absent` (`openvocab calibrate`).
 import json
 import math
 import warnings
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,21 +31,22 @@ KEPT = 0.8
 
 
 class Point(NamedTuple):
-    """A point of a curve.
+    """A point of a curve; all but its share for each number of words of the curve.
 
     Attributes:
         share: of the absent pixels that may be shown, 0..1.
-        thresholds: on the cosine, for each number of words of the curve; pixels below it are "none of these".
-        shown: share of the absent pixels that were shown where it was measured, with the words that show the most.
-        kept: share of the right pixels that were kept there, with the number of words that keeps the fewest.
+        thresholds: on the cosine; pixels below it are "none of these".
+        shown: share of the absent pixels that were shown where it was measured, with the kind of question that shows
+            the most.
+        kept: share of the right pixels that were kept there.
         kept_at_least: its lower bound over other pictures.
     """
 
     share: float
     thresholds: tuple[float, ...]
-    shown: float
-    kept: float
-    kept_at_least: float
+    shown: tuple[float, ...]
+    kept: tuple[float, ...]
+    kept_at_least: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,16 @@ class Curve:
     words: tuple[int, ...]
     points: tuple[Point, ...]
 
-    @property
-    def least(self) -> float:
-        """The smallest share at which, and above which, enough of the right pixels is kept; infinite for none."""
+    def least(self, count: int) -> float:
+        """Gives the smallest share at which, and above which, enough of the right pixels is kept; infinite for none.
+
+        Args:
+            count: of words that are asked. Between two numbers that were measured both have to keep enough.
+        """
+        around = {max(bisect_right(self.words, count) - 1, 0), min(bisect_left(self.words, count), len(self.words) - 1)}
         least = math.inf
         for point in reversed(self.points):
-            if point.kept_at_least < KEPT:
+            if min(point.kept_at_least[place] for place in around) < KEPT:
                 break
             least = point.share
         return least
@@ -154,8 +160,8 @@ def cut_of(segmenter: "Segmenter", absent: float, count: int) -> Cut:
     if isinstance(absent, bool) or not isinstance(absent, int | float) or not 0 <= absent <= 1:
         raise ValueError(f"absent: expected 0..1, got {absent!r}")
     path, curve = _curve_of(segmenter)
-    if absent < curve.least:
-        kept = f"at least {curve.least:g}" if curve.least <= 1 else "another model"
+    if absent < (least := curve.least(count)):
+        kept = f"at least {least:g} with {count} words" if least <= 1 else "another model"
         raise ValueError(f"absent: got {absent:g}, expected {kept}: below, {segmenter.name} may lose more than "
                          f"{100 - 100 * KEPT:.0f} % of the pixels that it has right ({path})")
     point = max(point for point in curve.points if point.share <= absent)
@@ -180,7 +186,7 @@ def read_curves(path: Path, sha256: str) -> list[Curve]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         curves = [Curve(each["protocol"], each["measured"], tuple(each["words"]),
-                        tuple(Point(row[0], tuple(row[1]), *row[2:]) for row in each["points"]))
+                        tuple(Point(row[0], *map(tuple, row[1:])) for row in each["points"]))
                   for each in content["curves"]]  # fmt: skip
         of_weights, mark = content["weights_sha256"], content[marks.JSON_KEY]
         whole = mark == marks.TEXTS[marks.CURVES] and all(map(_is_whole, curves))
@@ -247,10 +253,10 @@ def _threshold(words: Sequence[int], thresholds: Sequence[float], count: int) ->
 
 def _is_whole(curve: Curve) -> bool:
     shares = [point.share for point in curve.points]
-    numbers = [number for share, many, *rest in curve.points for number in (share, *many, *rest)]
+    numbers = [*shares, *(number for _, *rows in curve.points for row in rows for number in row)]
     return (bool(shares) and all(map(math.isfinite, numbers)) and 0 <= shares[0] and shares[-1] <= 1
             and shares == sorted(set(shares)) and len(curve.words) > 1 and curve.words == tuple(sorted(curve.words))
-            and all(len(point) == 5 and len(point.thresholds) == len(curve.words) for point in curve.points)
+            and all(len(row) == len(curve.words) for _, *rows in curve.points for row in rows)
             and isinstance(curve.measured, dict))
 
 
