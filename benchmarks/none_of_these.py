@@ -46,15 +46,23 @@ def check(segmenter, pictures, seed, more):
     told = list(observe(segmenter, map(read_pair, dicts), vocabulary, ignore, seed, counts=counts))
     for share in SHARES:
         for count in counts:
-            try:
-                cut = cut_of(segmenter, share, count)
-            except ValueError:  # the option refuses it
+            threshold = threshold_of(segmenter, share, count)
+            if threshold is None:
                 continue
-            none, some, kept = at_threshold(told, count, cut.threshold)
+            none, some, kept = at_threshold(told, count, threshold)
             yield {"model": segmenter.name, "view": view_of(segmenter), "seed": seed, "pictures": len(told),
-                   "words": count, "absent": share, "threshold": f"{cut.threshold:.4f}",
+                   "words": count, "absent": share, "threshold": f"{threshold:.4f}",
                    "shown, no word is there": f"{none:.4f}", "shown, some are there": f"{some:.4f}",
                    "kept": f"{kept:.4f}"}  # fmt: skip
+
+
+def threshold_of(segmenter, share, count):
+    """Gives the threshold of a share, or None where the option refuses it."""
+    try:
+        return cut_of(segmenter, share, count).threshold
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return None
 
 
 def mixes(segmenter, pictures, seed, _):
@@ -80,16 +88,15 @@ def mixes(segmenter, pictures, seed, _):
             found[count, held][1].append(np.stack([chosen[right], cosine[right]]))
     for share in MIXED:
         for (count, held), (absent, right) in found.items():
-            try:
-                cut = cut_of(segmenter, share, count)
-            except ValueError:  # the option refuses it
+            threshold = threshold_of(segmenter, share, count)
+            if threshold is None:
                 continue
             words, cosine = np.concatenate(right, axis=1)
             groups = (words >= 0, *groups_of(words))
             yield {"model": segmenter.name, "view": view_of(segmenter), "seed": seed, "pictures": pictures,
                    "words": count, "of them there": held, "absent": share,
-                   "shown": f"{(np.concatenate(absent) >= cut.threshold).mean():.4f}",
-                   **{f"kept of {group}": f"{(cosine[own] >= cut.threshold).mean() if own.any() else np.nan:.4f}"
+                   "shown": f"{(np.concatenate(absent) >= threshold).mean():.4f}",
+                   **{f"kept of {group}": f"{(cosine[own] >= threshold).mean() if own.any() else np.nan:.4f}"
                       for group, own in zip(("all", "base nouns", "novel nouns", "stuff"), groups, strict=True)},
                    }  # fmt: skip
 
