@@ -195,7 +195,7 @@ def plot():
         axes.set_xlabel("absent = share that may be shown", fontsize=9)
         axes.set(xlim=(0, 0.92), ylim=(0, 1.02))
         axes.tick_params(labelsize=8)
-        axes.legend(fontsize=7, loc="center right")
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.02, 0.62))
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     write_atomically(RESULTS / "none_of_these.png", file.getvalue())
