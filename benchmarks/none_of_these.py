@@ -189,11 +189,11 @@ def plot():
                 axes.plot([float(row["absent"]) for row in rows], [float(row[column]) for row in rows], "C3" + marker,
                           ms=4)  # fmt: skip
             axes.axvspan(0, max(map(curve.least, curve.words)), color="0.5", alpha=0.12, lw=0)
-        axes.plot([0, 0.9], [0, 0.9], "k-", lw=0.5)
+        axes.plot([0, 0.5], [0, 0.5], "k-", lw=0.5)
         axes.axhline(0.8, color="k", lw=0.5, ls="--")
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("absent = share that may be shown", fontsize=9)
-        axes.set(xlim=(0, 0.92), ylim=(0, 1.02))
+        axes.set(xlim=(0, 0.52), ylim=(0, 1.02))
         axes.tick_params(labelsize=8)
         axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.02, 0.62))
     file = io.BytesIO()

@@ -157,7 +157,8 @@ def test_a_curve_holds_on_other_pictures():
 
     segmenter = tiny_like()
     curve = curve_of(segmenter, draw(0), {"pictures": 40}, 0)
-    assert [point.share for point in curve.points] == list(SHARES) and max(map(curve.least, WORDS)) < 0.1
+    assert [point.share for point in curve.points] == [share for share in SHARES if share >= 3 / 40]
+    assert max(map(curve.least, WORDS)) == 0.1
     others = draw(1, 1000)
     for point in curve.points:
         for place, words_ in enumerate(WORDS):
