@@ -46,16 +46,23 @@ def check(segmenter, pictures, seed, more):
     told = list(observe(segmenter, map(read_pair, dicts), vocabulary, ignore, seed, counts=counts))
     for share in SHARES:
         for count in counts:
-            try:
-                cut = cut_of(segmenter, share, count)
-            except ValueError as error:  # the option refuses it
-                print(f"left out: {error}")
+            threshold = threshold_of(segmenter, share, count)
+            if threshold is None:
                 continue
-            none, some, kept = at_threshold(told, count, cut.threshold)
+            none, some, kept = at_threshold(told, count, threshold)
             yield {"model": segmenter.name, "view": view_of(segmenter), "seed": seed, "pictures": len(told),
-                   "words": count, "absent": share, "threshold": f"{cut.threshold:.4f}",
+                   "words": count, "absent": share, "threshold": f"{threshold:.4f}",
                    "shown, no word is there": f"{none:.4f}", "shown, some are there": f"{some:.4f}",
                    "kept": f"{kept:.4f}"}  # fmt: skip
+
+
+def threshold_of(segmenter, share, count):
+    """Gives the threshold of a share, or None where the option refuses it."""
+    try:
+        return cut_of(segmenter, share, count).threshold
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return None
 
 
 def mixes(segmenter, pictures, seed, _):
@@ -81,17 +88,15 @@ def mixes(segmenter, pictures, seed, _):
             found[count, held][1].append(np.stack([chosen[right], cosine[right]]))
     for share in MIXED:
         for (count, held), (absent, right) in found.items():
-            try:
-                cut = cut_of(segmenter, share, count)
-            except ValueError as error:  # the option refuses it
-                print(f"left out: {error}")
+            threshold = threshold_of(segmenter, share, count)
+            if threshold is None:
                 continue
             words, cosine = np.concatenate(right, axis=1)
             groups = (words >= 0, *groups_of(words))
             yield {"model": segmenter.name, "view": view_of(segmenter), "seed": seed, "pictures": pictures,
                    "words": count, "of them there": held, "absent": share,
-                   "shown": f"{(np.concatenate(absent) >= cut.threshold).mean():.4f}",
-                   **{f"kept of {group}": f"{(cosine[own] >= cut.threshold).mean() if own.any() else np.nan:.4f}"
+                   "shown": f"{(np.concatenate(absent) >= threshold).mean():.4f}",
+                   **{f"kept of {group}": f"{(cosine[own] >= threshold).mean() if own.any() else np.nan:.4f}"
                       for group, own in zip(("all", "base nouns", "novel nouns", "stuff"), groups, strict=True)},
                    }  # fmt: skip
 
@@ -192,13 +197,13 @@ def plot():
                 axes.plot([float(row["absent"]) for row in rows], [float(row[column]) for row in rows], "C3" + marker,
                           ms=4)  # fmt: skip
             axes.axvspan(0, max(map(curve.least, curve.words)), color="0.5", alpha=0.12, lw=0)
-        axes.plot([0, 0.9], [0, 0.9], "k-", lw=0.5)
+        axes.plot([0, 0.5], [0, 0.5], "k-", lw=0.5)
         axes.axhline(0.8, color="k", lw=0.5, ls="--")
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("absent = share that may be shown", fontsize=9)
-        axes.set(xlim=(0, 0.92), ylim=(0, 1.02))
+        axes.set(xlim=(0, 0.52), ylim=(0, 1.02))
         axes.tick_params(labelsize=8)
-        axes.legend(fontsize=7, loc="center right")
+        axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.02, 0.62))
     file = io.BytesIO()
     figure.savefig(file, format="png", metadata={"Software": None})
     write_atomically(RESULTS / "none_of_these.png", file.getvalue())

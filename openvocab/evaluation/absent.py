@@ -22,8 +22,11 @@ from openvocab.vocab.vocabulary import Vocabulary
 WORDS = (1, 2, 5, 20)
 """Asked at once. The best of many words resembles a pixel more than the best of few: each number has its threshold."""
 
-SHARES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Of absent pixels that may be shown: the points of a curve."""
+SHARES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+"""Of absent pixels that may be shown: the points of a curve, from `LEAST` / S on. A larger one takes the last point."""
+
+LEAST = 3
+"""What happens in 3 of S pictures may well be missing among S of them (1 in 20), and no bootstrap tells."""
 
 PIXELS = 4096  # of an answer that count, drawn at random
 _REPEATED = {1: 3, 2: 3}  # questions of few words, which say less each
@@ -136,7 +139,7 @@ def curve_of(segmenter: Segmenter, told: Sequence[Told], measured: dict[str, Any
 
     Returns:
         The curve. At each of its shares, no number of words and no kind of question shows more absent pixels, to the
-        bound.
+        bound. Smaller shares take more pictures.
 
     Raises:
         ValueError: fewer than 10 pictures, or some number of words without a right or an absent pixel.
@@ -146,8 +149,11 @@ def curve_of(segmenter: Segmenter, told: Sequence[Told], measured: dict[str, Any
     weights = np.random.default_rng(seed).multinomial(len(told), np.full(len(told), 1 / len(told)), _ROUNDS)
     weights = np.concatenate([np.ones((1, len(told)), int), weights])  # the first row is what was measured
     each = [_of_count(told, count, weights) for count in WORDS]
-    points = [Point(share, *zip(*found, strict=True))
-              for share, found in zip(SHARES, zip(*each, strict=True), strict=True)]  # fmt: skip
+    points = [
+        Point(share, *zip(*found, strict=True))
+        for share, found in zip(SHARES, zip(*each, strict=True), strict=True)
+        if share * len(told) >= LEAST
+    ]
     return Curve(protocol_of(segmenter.cfg), measured, WORDS, tuple(points))
 
 

@@ -167,7 +167,8 @@ def cut_of(segmenter: "Segmenter", absent: float, count: int) -> Cut:
         kept = f"at least {least:g} with {count} words" if least <= 1 else "another model"
         raise ValueError(
             f"absent: got {absent:g}, expected {kept}: below, {segmenter.name} may lose more than "
-            f"{100 - 100 * KEPT:.0f} % of the pixels that it has right ({path})"
+            f"{100 - 100 * KEPT:.0f} % of the pixels that it has right, or too few pictures were measured "
+            f"({path})"
         )
     point = max(point for point in curve.points if point.share <= absent)
     said = ", ".join(f"{key} {value}" for key, value in curve.measured.items())

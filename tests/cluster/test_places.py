@@ -122,7 +122,7 @@ def test_the_pictures_that_ship_choose_no_model_for_a_manifest():
     from openvocab.cli import segment_options
 
     args = argparse.Namespace(config_file=None, input=None, manifest="x.txt", video_input=None, webcam=None, model=None,
-                              weights=None, no_download=True)  # fmt: skip
+                              weights=None, no_download=True, absent=None)  # fmt: skip
     with mock.patch("openvocab.checkpoint.choice.choose") as choose:
         choose.return_value.notice = ""
         segment_options.source_of(args, single=False)

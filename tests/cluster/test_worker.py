@@ -119,7 +119,7 @@ def test_a_broken_picture_is_a_row_and_a_missing_one_is_tried_again(workers, pat
 ])  # fmt: skip
 def test_what_another_try_may_mend_is_no_row(workers, paths, monkeypatch, error, a_row):
     make, folder = workers
-    monkeypatch.setattr(Answering, "__call__", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(Answering, "__call__", lambda *_, **__: (_ for _ in ()).throw(error))
     report = make().answer(paths[:1])
     assert report.answered == 0 and report.stop == "" and len(report.failed) == 1 and paths[0] in report.failed[0]
     assert bool(report.file) == a_row
@@ -158,7 +158,7 @@ def test_a_picture_over_which_workers_die_is_left_out_in_the_end(workers, paths,
     class Died(BaseException):
         """As a SIGKILL: nothing catches it, nothing is tidied up."""
 
-    def die(self, pixels, *rest):
+    def die(self, pixels, *rest, **options):
         if np.array_equal(pixels, np.asarray(Image.open(paths[1]))):
             raise Died
         return ask(self, pixels, *rest)

@@ -76,7 +76,7 @@ def test_missing_config_file(capfd):
     assert train_net.main(["--config-file", "nowhere.yaml", "--num-gpus", "0"]) == 2
     assert "nowhere.yaml" in capfd.readouterr().err
     assert train_net.main(["--num-gpus", "0"]) == 2
-    assert "config: expected a file or one of catseg_b" in capfd.readouterr().err
+    assert "config: expected a file or one of adapt, catseg_b" in capfd.readouterr().err
 
 
 def test_train_then_evaluate_only(config, toys, tmp_path, capfd):

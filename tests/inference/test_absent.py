@@ -162,7 +162,8 @@ def test_a_curve_holds_on_other_pictures():
 
     segmenter = tiny_like()
     curve = curve_of(segmenter, draw(0), {"pictures": 40}, 0)
-    assert [point.share for point in curve.points] == list(SHARES) and max(map(curve.least, WORDS)) < 0.1
+    assert [point.share for point in curve.points] == [share for share in SHARES if share >= 3 / 40]
+    assert max(map(curve.least, WORDS)) == 0.1
     others = draw(1, 1000)
     for point in curve.points:
         for place, words_ in enumerate(WORDS):
@@ -187,14 +188,18 @@ def test_models_that_ship_have_curves(image):
 
 
 def test_the_table_holds_what_is_promised(repository):
-    """On scenes that calibration never saw, for both methods and every number of words up to 20."""
+    """On all scenes that calibration never saw, for both methods and every number of words up to 20."""
     with open(repository / "benchmarks" / "results" / "none_of_these.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if int(row["words"]) in WORDS]
-    assert {row["model"] for row in rows} == {LSEG, CATSEG} and {int(row["words"]) for row in rows} == set(WORDS)
-    for row in rows:
-        assert float(row["shown, no word is there"]) <= float(row["absent"]), row
-        assert row["words"] == "1" or float(row["shown, some are there"]) <= float(row["absent"]), row
-        assert float(row["kept"]) >= absent.KEPT, row
+    assert {(row["model"], int(row["words"])) for row in rows} == {(name, count) for name in (LSEG, CATSEG)
+                                                                   for count in WORDS}  # fmt: skip
+    for model, words, share in {(row["model"], row["words"], row["absent"]) for row in rows}:
+        of_it = [row for row in rows if (row["model"], row["words"], row["absent"]) == (model, words, share)]
+        pictures = [int(row["pictures"]) for row in of_it]
+        none, some, kept = (np.average([float(row[key]) for row in of_it], weights=pictures)
+                            for key in ("shown, no word is there", "shown, some are there", "kept"))  # fmt: skip
+        assert none <= float(share) and (words == "1" or some <= float(share)), of_it
+        assert kept >= absent.KEPT and min(float(row["kept"]) for row in of_it) >= absent.KEPT, of_it
 
 
 @pytest.fixture
