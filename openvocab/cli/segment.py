@@ -89,8 +89,6 @@ def _segmenter(args: argparse.Namespace, words: "Words", single: bool) -> "Segme
 
     vocabulary, background = words
     _, asked = combine(vocabulary, background)
-    from openvocab.inference.absent import cut_of
-
     source, weights, notice = source_of(args, single)
     segmenter = Segmenter.load(source, weights, args.device, args.dtype, args.opts, args.synonyms)
     segmenter.notice = notice
@@ -99,7 +97,11 @@ def _segmenter(args: argparse.Namespace, words: "Words", single: bool) -> "Segme
 
         use_embeddings(segmenter, args.vocabulary_file)
     segmenter.text_embeddings(asked)  # words that do not fit the model are one error, and not one per picture
-    cut = None if args.absent is None else cut_of(segmenter, args.absent, len(asked))
+    cut = None
+    if args.absent is not None:
+        from openvocab.inference.absent import cut_of
+
+        cut = cut_of(segmenter, args.absent, len(asked))
     say(f"model       {segmenter.name} ({segmenter.cfg.MODEL.META_ARCHITECTURE})")
     say(f"weights     {shown(segmenter.weights)}")
     say(f"device      {segmenter.device}, {segmenter.dtype}")
