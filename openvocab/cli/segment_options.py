@@ -193,7 +193,6 @@ def source_of(args: argparse.Namespace, single: bool) -> Source:
         DownloadError: its parameters cannot be had.
     """
     from openvocab.checkpoint.choice import FOR_PHOTOGRAPHS, STAND_IN, choose
-    from openvocab.inference.absent import check_there_is_a_curve
 
     if args.config_file is not None:
         if args.model is not None:
@@ -202,6 +201,8 @@ def source_of(args: argparse.Namespace, single: bool) -> Source:
     pictures_of_ours = all(given is None for given in (args.input, args.manifest, args.video_input, args.webcam))
     name = args.model or (FOR_PHOTOGRAPHS if args.weights else STAND_IN if pictures_of_ours else None)
     if args.absent is not None and not args.weights:
+        from openvocab.inference.absent import check_there_is_a_curve
+
         check_there_is_a_curve(name or FOR_PHOTOGRAPHS)
     if name is not None:
         return named_model(args, name)
