@@ -131,7 +131,7 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> None:
         setup_job(cfg, args.command_line, training=training, resume=resume)
         require_datasets(cfg, training)
         if resume:
-            cfg = with_newest_checkpoint(cfg)
+            cfg = with_newest_checkpoint(cfg, training)
         if training:
             train(cfg, resume, stop, args.keep)
         else:
@@ -153,7 +153,7 @@ def try_out(cfg: CfgNode, args: argparse.Namespace) -> None:
     register(cfg)
     setup_dry_run(cfg, args.command_line)
     require_datasets(cfg, training=True)
-    trainer = Trainer(with_newest_checkpoint(cfg) if args.resume else cfg)
+    trainer = Trainer(with_newest_checkpoint(cfg, training=True) if args.resume else cfg)
     trainer.resume_or_load(resume=args.resume)
     dry_run(trainer)
 
@@ -172,14 +172,15 @@ def register(cfg: CfgNode) -> None:
     import_method(cfg.MODEL.META_ARCHITECTURE)
 
 
-def with_newest_checkpoint(cfg: CfgNode) -> CfgNode:
+def with_newest_checkpoint(cfg: CfgNode, training: bool) -> CfgNode:
     """Gives the config of a job that resumes, with OUTPUT_DIR's newest checkpoint, if any, as its weights.
 
     Args:
         cfg: of the job, frozen.
+        training: or evaluation. A training that has started from weights may ask them again (SOLVER.KEEP): they stay.
     """
     last = newest_checkpoint(cfg.OUTPUT_DIR)
-    if not last:
+    if not last or (training and cfg.MODEL.WEIGHTS):
         return cfg
     cfg = cfg.clone()
     cfg.defrost()

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from openvocab.clip.low_rank import add_low_rank
+from openvocab.clip.low_rank import ATTENTION, add_low_rank
 
 MODES = ("attention", "full", "none")
 
@@ -29,7 +29,7 @@ def set_trainable(clip: nn.Module, mode: str, rank: int = 0) -> None:
     last = f"visual.transformer.resblocks.{len(clip.visual.transformer.resblocks) - 1}.attn."
     unused = {last + "q_proj_weight", last + "k_proj_weight", "logit_scale"}
     for name, parameter in clip.named_parameters():
-        tuned = mode == "full" or (mode == "attention" and name.endswith((".q_proj_weight", ".v_proj_weight")))
+        tuned = mode == "full" or (mode == "attention" and name.rpartition(".")[2] in ATTENTION)
         parameter.requires_grad_(tuned and name not in unused)
     if rank:
         add_low_rank(clip, rank)

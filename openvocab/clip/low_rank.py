@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-NAMES = ("q_proj_weight", "v_proj_weight")
-"""Weights of `SplitAttention` that get them: those that MODEL.CLIP.FINETUNE "attention" trains."""
+ATTENTION = ("q_proj_weight", "v_proj_weight")
+"""Weights of `SplitAttention` that MODEL.CLIP.FINETUNE "attention" trains, or matrices beside them."""
 
 
 class LowRank(nn.Module):
@@ -59,7 +59,7 @@ def add_low_rank(clip: nn.Module, rank: int) -> None:
         ValueError: see `LowRank`.
     """
     for module in list(clip.modules()):
-        for name in NAMES:
+        for name in ATTENTION:
             weight = getattr(module, name, None)
             if isinstance(weight, nn.Parameter) and weight.requires_grad:
                 weight.requires_grad_(False)
@@ -73,7 +73,8 @@ class LowRankState:
     """The matrices of a model and what they are added to, for a checkpoint: the sum alone would not tell them apart.
 
     Args:
-        model: that `add_low_rank` has changed, or a part of which it has.
+        model: that `add_low_rank` has changed, or a part of which it has; not wrapped for distributed training, whose
+            names another number of processes would not find.
     """
 
     def __init__(self, model: nn.Module):
@@ -105,7 +106,7 @@ class LowRankState:
 
 def _low_rank(model: nn.Module) -> Iterator[tuple[str, Tensor, LowRank]]:
     for path, module in model.named_modules():
-        for name in NAMES if parametrize.is_parametrized(module) else ():
+        for name in ATTENTION if parametrize.is_parametrized(module) else ():
             if parametrize.is_parametrized(module, name):
                 found = module.parametrizations[name]
                 yield f"{path}.{name}", found.original.detach(), found[0]

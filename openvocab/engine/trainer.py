@@ -73,12 +73,13 @@ class Trainer(DefaultTrainer):
         self.data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         model = self.build_model(cfg)
         optimizer = build_optimizer(cfg, model)
+        low_rank = LowRankState(model)
         model = wrap_for_distributed(model)
         precision = training_precision(cfg)
         logger.info("training in %s", str(precision).removeprefix("torch."))
         self._trainer = StepTrainer(model, None, optimizer, precision, cfg.SOLVER.ACCUMULATE, cfg.SOLVER.KEEP.WEIGHT)
         self.scheduler = build_lr_scheduler(cfg, optimizer)
-        states = {"trainer": weakref.proxy(self)} | ({"low_rank": LowRankState(model)} if cfg.MODEL.CLIP.RANK else {})
+        states = {"trainer": weakref.proxy(self)} | ({"low_rank": low_rank} if low_rank else {})
         self.checkpointer = AtomicCheckpointer(model, cfg.OUTPUT_DIR, record=record, **states)
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         self._plan = Plan(0, 0, 0, 0, True)
@@ -317,10 +318,10 @@ class Trainer(DefaultTrainer):
 
     def _evaluate_start(self) -> None:
         """Evaluates the model before the first step; what an interrupted evaluation has counted is kept."""
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / changes.START)
-        if cfg.TEST.START and cfg.DATASETS.TEST and self.start_iter == 0:
+        if self.cfg.TEST.START and self.cfg.DATASETS.TEST and self.start_iter == 0:
+            cfg = self.cfg.clone()
+            cfg.defrost()
+            cfg.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / changes.START)
             self.test(cfg, self.model, resume=True, stop=self._stop)
 
     def _draw_sheet(self, cfg: CfgNode, done: int) -> None:

@@ -160,3 +160,19 @@ def test_two_processes_and_two_test_sets(run_train_net, tmp_path):
     assert page.startswith("# After 2 iterations") and "| toy_test | others | 3 |" in page
     assert "| toy_train | others | 3 |" in page
     assert done.stdout.count("toy_train: others") == 2, "at both evaluations, by the first process"
+
+
+def test_one_process_goes_on_with_the_matrices_of_two(run_train_net, weights, config_of, tmp_path):
+    keys = {"MODEL.META_ARCHITECTURE": "CATSeg", "MODEL.VOCABULARY.TRAIN": "dark,middle,bright", "DATASETS.TEST": "()",
+            "INPUT.CROP.SIZE": "[32, 32]", "SOLVER.MAX_ITER": "2", "SOLVER.CHECKPOINT_PERIOD": "1"}  # fmt: skip
+    words = toy_method.toy_overrides(tmp_path / "out", **weights, **KEEP, **keys)
+    start = ["--config-file", str(config_of(TINY_CATSEG)), "--num-gpus", "0"]
+    done = run_train_net(*start, "--num-processes", "2", *words)
+    assert done.returncode == 0, done.stderr
+    two = torch.load(tmp_path / "out" / "model_0000000.pth", weights_only=True)["low_rank"]
+    assert two and all(name.startswith("clip.") for name in two)
+    (tmp_path / "out" / "last_checkpoint").write_text("model_0000000.pth")
+    done = run_train_net(*start, "--resume", *words)
+    assert done.returncode == 0, done.stderr
+    one = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)["low_rank"]
+    assert one.keys() == two.keys() and all(torch.equal(one[name]["original"], two[name]["original"]) for name in two)
