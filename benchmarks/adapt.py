@@ -35,21 +35,19 @@ from openvocab.data.register import register_all
 from openvocab.engine.changes import compare
 from openvocab.engine.errors import report_user_errors
 from openvocab.engine.job import LOGGER_NAMES
-from openvocab.engine.rng import preserved_rng
 from openvocab.engine.setup import build_cfg
 from openvocab.engine.trainer import Trainer
 
 CONFIG, TEST = "emojiscapes/adapt", "emojiscapes_mini_test"
 WAYS = {
     "head": ["MODEL.CLIP.FINETUNE", "none", "MODEL.CLIP.RANK", "0"],
-    "qv": ["MODEL.CLIP.RANK", "0"],
+    "qv": ["MODEL.CLIP.RANK", "0", "SOLVER.PRETRAINED_MULTIPLIER", "0.2"],
     "low_rank": [],
 }
 """What is trained: the head alone, the q and v projections of CLIP as well, or low-rank matrices beside them."""
 
 ONE_VIEW = ["TEST.SLIDING_WINDOW.ENABLED", "False", "INPUT.MIN_SIZE_TEST", "128", "TEST.ORACLE_GRID", "0",
             "TEST.SHEET_IMAGES", "0", "TEST.START", "False", "MODEL.DEVICE", "cpu"]  # fmt: skip
-RATE_OF_QV = ["SOLVER.PRETRAINED_MULTIPLIER", "0.2"]
 
 
 class Run(NamedTuple):
@@ -63,8 +61,8 @@ class Run(NamedTuple):
 
     def config(self, folder: Path) -> CfgNode:
         """Composes the config of its training, without dataset of pictures being registered."""
-        own = WAYS[self.way] + (RATE_OF_QV if self.way == "qv" else [])
-        return build_cfg(CONFIG, [*ONE_VIEW, *own, "SOLVER.KEEP.WEIGHT", str(self.keep), "SEED", str(self.seed),
+        return build_cfg(CONFIG, [*ONE_VIEW, *WAYS[self.way],
+                                  "SOLVER.KEEP.WEIGHT", str(self.keep), "SEED", str(self.seed),
                                   "DATASETS.TRAIN", f"('{self.dataset}',)", "OUTPUT_DIR", str(folder / self.name),
                                   *self.pairs.split()])  # fmt: skip
 
@@ -128,8 +126,7 @@ def adapted(run: Run, folder: Path, start: dict[str, Any]) -> dict[str, str]:
     torch.manual_seed(run.seed)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
-    with preserved_rng():
-        trainer.train()
+    trainer.train()
     after = json.loads((Path(cfg.OUTPUT_DIR) / f"{TEST}_results.json").read_text(encoding="utf-8"))
     for file in Path(cfg.OUTPUT_DIR).glob("*.pth"):
         file.unlink()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tables import csv_text, write_table
 
 from openvocab.cli.calibrate import samples
 from openvocab.data.emojiscapes import world
@@ -169,11 +170,7 @@ def add_rows(path, rows, keys=("model", "view", "seed")):
     before = list(csv.DictReader(path.open(encoding="utf-8", newline=""))) if path.is_file() else []
     new = {tuple(str(row[key]) for key in keys) for row in rows}
     kept = [row for row in before if tuple(row[key] for key in keys) not in new]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted([*kept, *rows], key=lambda row: tuple(str(row[key]) for key in keys)))
-    write_atomically(path, text.getvalue().encode())
+    write_table(path, csv_text(sorted([*kept, *rows], key=lambda row: tuple(str(row[key]) for key in keys))))
 
 
 def plot():

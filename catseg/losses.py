@@ -60,8 +60,8 @@ def kept_loss(logits: Tensor, probabilities: Tensor) -> Tensor:
     Returns:
         Scalar, mean over all of the Kullback-Leibler divergence between two yes-or-no answers, in nats; 0 at the start.
     """
-    entropy = -torch.xlogy(probabilities, probabilities) - torch.xlogy(1 - probabilities, 1 - probabilities)
-    return F.binary_cross_entropy_with_logits(logits.to(probabilities.dtype), probabilities) - entropy.mean()
+    crossed = F.binary_cross_entropy_with_logits(logits.to(probabilities.dtype), probabilities)
+    return crossed - _entropy(probabilities).mean()
 
 
 def constant_loss(shares: Tensor, ignored: float, named: Tensor, ignored_pixels: str) -> float:
@@ -78,8 +78,7 @@ def constant_loss(shares: Tensor, ignored: float, named: Tensor, ignored_pixels:
     """
     frequency = shares.double() * (1 if ignored_pixels == "masked" else 1 - ignored)
     chance = (frequency / named.clamp(min=1e-12)).clamp(0, 1)
-    entropy = -torch.xlogy(chance, chance) - torch.xlogy(1 - chance, 1 - chance)
-    return float((named * entropy).sum() / named.sum())
+    return float((named * _entropy(chance)).sum() / named.sum())
 
 
 def loss_count(labels: Sequence[Tensor], classes: Sequence[int], ignore_label: int, ignored_pixels: str) -> int:
@@ -95,3 +94,8 @@ def loss_count(labels: Sequence[Tensor], classes: Sequence[int], ignore_label: i
         count * (int((label != ignore_label).sum()) if ignored_pixels == "masked" else label.numel())
         for label, count in zip(labels, classes, strict=True)
     )
+
+
+def _entropy(chance: Tensor) -> Tensor:
+    """Of answers that are yes with this probability, in nats; the same shape."""
+    return -torch.xlogy(chance, chance) - torch.xlogy(1 - chance, 1 - chance)

@@ -25,7 +25,7 @@ from openvocab.clip.finetune import set_trainable
 from openvocab.clip.image_encoder import check_taps
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.config_keys import check_model_keys
-from openvocab.interfaces import ClipFeatures, KeptWords, TextFeatures
+from openvocab.interfaces import KEPT_LOSS, ClipFeatures, KeptWords, TextFeatures
 from openvocab.kernels.label_map import label_map
 from openvocab.model import OpenVocabularyModel
 from openvocab.vocab.options import VocabularyOptions
@@ -188,7 +188,7 @@ class CATSeg(OpenVocabularyModel):
         losses = {"loss_sem_seg": segmentation_loss(logits, labels, self.ignore_label, self.ignored_pixels)}
         if kept:
             logits = self.sem_seg_head(features, self.text_features(kept[0].words))
-            losses["loss_kept"] = kept_loss(logits, torch.stack([each.probabilities for each in kept]))
+            losses[KEPT_LOSS] = kept_loss(logits, torch.stack([each.probabilities for each in kept]))
         return losses
 
     def training_logits(self, images: Sequence[Tensor], text: TextFeatures) -> Tensor:

@@ -41,6 +41,10 @@ class TextFeatures(NamedTuple):
     embeddings: Tensor
 
 
+KEPT_LOSS = "loss_kept"
+"""Name of the loss, of a model that keeps words, whose mean goes over images: how far they have moved."""
+
+
 class KeptWords(NamedTuple):
     """What a model said of a training image before it was trained (`openvocab.engine.start`).
 

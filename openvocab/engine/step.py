@@ -16,9 +16,7 @@ from openvocab.devices import FORCE, native, usable_precision
 from openvocab.engine.divergence import Divergence
 from openvocab.engine.global_batch import MicroBatch, micro_batches
 from openvocab.engine.start import Start
-
-KEPT = "loss_kept"
-"""Of a model: the mean over images of how far other words have moved, see `openvocab.engine.start`."""
+from openvocab.interfaces import KEPT_LOSS
 
 
 class StepTrainer(SimpleTrainer):
@@ -94,7 +92,7 @@ class StepTrainer(SimpleTrainer):
         with self._autocast():
             losses = self.model(part.inputs)
         losses = {
-            name: (part.share * self.keep_weight if name == KEPT else part.weight) * loss
+            name: (part.share * self.keep_weight if name == KEPT_LOSS else part.weight) * loss
             for name, loss in losses.items()
         }
         self.grad_scaler.scale(sum(losses.values())).backward()

@@ -48,18 +48,10 @@ def label_folders(benchmark: str) -> list[DatasetEntry]:
 def plan_for(entry: DatasetEntry, root: Path, part: bool = False) -> Plan:
     """Looks at the raw files of a dataset and plans its preparation.
 
-    Args:
-        entry: of the table, with something to prepare.
-        root: folder of the datasets.
-        part: whether less than all files are meant.
-
-    Returns:
-        The plan.
+    For arguments, answer and further errors see `Planner`.
 
     Raises:
-        FileNotFoundError: raw files are missing.
-        ImportError: a package is missing.
-        ValueError: raw files are wrong, or there is nothing to prepare.
+        ValueError: there is nothing to prepare.
     """
     if entry.benchmark not in PLANNERS:
         raise ValueError(f"entry: got {entry.name}, which is used as it is; expected one of {', '.join(PLANNERS)}")
