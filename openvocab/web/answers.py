@@ -108,7 +108,7 @@ class Desk:
             if look is None:
                 again, look = False, segmenter.look(question.picture)
                 self._seen.put(key, look, look.nbytes)
-            result = look(words, background, question.threshold or None)
+            result = look(words, background, question.threshold or None, absent=question.absent or None)
             panes.append(self._pane(question, name, result, segmenter.unknown_words(words)))
             if heat:
                 panes += self._heat_panes(heat, name, look, words, panes[-1]["key"])
@@ -130,12 +130,14 @@ class Desk:
         notices = [*filter(None, [result.notice])]
         if unknown:
             notices.append(f"has never seen these words, expect no sense from them: {first_of(unknown)}")
+        cut = result.absent
+        rule = f", of absent words at most {cut.absent:.0%} (cosine from {cut.threshold:.3f} on)" if cut else ""
         key = self.kept.put_secret(
             (question.name, result), result.image.nbytes + result.labels.nbytes + result.scores.nbytes
         )
         return {"kind": "masks", "title": name, "note": self.models.find(name).note, "notices": notices,
                 "about": f"{segmenter.cfg.MODEL.META_ARCHITECTURE}, {told}, {result.precision} on "
-                f"{segmenter.device.type}, {width} x {height} pixels",
+                f"{segmenter.device.type}, {width} x {height} pixels{rule}",
                 "picture": key, "key": key, "numbers": label_numbers(result)}  # fmt: skip
 
     def _heat_panes(self, word: str, name: str, look: Look, among: Vocabulary, picture: str) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ _NO_HEAT = "none"
 _HELP = "Words with commas between them; `|` joins words for one thing: `sofa|couch`. Any words will do."
 _PRICE = ("Off: CAT-Seg looks once instead of five times. On EmojiScapes 94.5 % of the labels stay the same, base mIoU "
           "falls from 52.3 to 49.6, novel from 61.6 to 60.6 (docs/WEB.md).")  # fmt: skip
+_ABSENT = ("Of the places that such words would get, at most this share is shown; 0 shows all. It needs a curve of the "
+           "model (openvocab calibrate).")  # fmt: skip
 _DEFAULT_WORDS = "person, cat|kitten, dog, tree, grass, sky, building, car"
 
 
@@ -29,6 +31,7 @@ class Parts(NamedTuple):
     words: gr.Textbox
     none: gr.Textbox
     threshold: gr.Slider
+    absent: gr.Slider
     model: gr.Dropdown
     second: gr.Dropdown
     exact: gr.Checkbox
@@ -89,7 +92,8 @@ def build_page(desk: Desk, uploads: Uploads, examples: Examples | None, exact: b
                 parts.none.submit,
                 parts.none.blur,
                 parts.picture.change,
-                *(part.input for part in (parts.threshold, parts.model, parts.second, parts.exact, parts.heat)),
+                *(part.input for part in (parts.threshold, parts.absent, parts.exact)),
+                *(part.input for part in (parts.model, parts.second, parts.heat)),
             ],
             **run,
         )
@@ -108,10 +112,10 @@ def _answering(desk: Desk, uploads: Uploads, names: dict[str, str]) -> Callable[
 
     # Gradio looks for its request among arguments that have a name and a place.
     def ask(
-        picture: Any, words: Any, none: Any, threshold: Any, model: Any, second: Any, exact: Any, heat: Any,
-        request: gr.Request,
+        picture: Any, words: Any, none: Any, threshold: Any, absent: Any, model: Any, second: Any, exact: Any,
+        heat: Any, request: gr.Request,
     ) -> Iterator[tuple[Any, Any, Any]]:  # fmt: skip
-        sent = picture, words, none, threshold, model, second, exact, heat
+        sent = picture, words, none, threshold, absent, model, second, exact, heat
         try:
             question = question_of(sent, uploads, request.session_hash or "")
         except ValueError as error:
@@ -179,6 +183,7 @@ def _options(offers: Sequence[Offer], exact: bool) -> list[Any]:
                 elem_id="threshold",
                 info="Where the best word's score is below it, the place stays unmarked.",
             )
+            absent = gr.Slider(0, 1, 0, step=0.01, label="Words that are not there", elem_id="absent", info=_ABSENT)
             heat = gr.Dropdown(
                 [(_NO_HEAT, "")],
                 value="",
@@ -188,7 +193,7 @@ def _options(offers: Sequence[Offer], exact: bool) -> list[Any]:
                 info="One of the words, before and after the model weighs it.",
             )
             protocol = gr.Checkbox(exact, label="Exact protocol (all views)", elem_id="exact", info=_PRICE)
-    return [none, threshold, model, second, protocol, heat]
+    return [none, threshold, absent, model, second, protocol, heat]
 
 
 def page_options() -> dict[str, Any]:
@@ -228,6 +233,7 @@ def _address(question: Question, update: dict[str, Any], names: dict[str, str]) 
         "words": question.words,
         "none": question.background,
         "threshold": question.threshold or "",
+        "absent": question.absent or "",
         "model": question.models[0],
         "second": (*question.models, "")[1],
         "exact": int(question.exact),
@@ -242,25 +248,25 @@ def _from_address(request: gr.Request, offered: Sequence[Path], names: list[str]
     """Reads what `_address` has written; what is unknown is said, and then nothing is asked."""
     told = {key: value for key, value in request.query_params.items() if key in _TOLD}
     if not told:  # whoever was faster than this answer keeps what he has typed and dropped
-        return [gr.skip()] * 9
+        return [gr.skip()] * (1 + len(Parts._fields))
     pictures = {"": gr.skip()} | {file.name: str(file) for file in offered}
     picture, model, second = (told.get(key, "") for key in ("picture", "model", "second"))
-    threshold, flag = told.get("threshold", "0"), told.get("exact", str(int(exact)))
+    shares, flag = {key: told.get(key, "0") for key in ("threshold", "absent")}, told.get("exact", str(int(exact)))
     wrong = [f"{key}: got {value[:50]!r}, expected one of {', '.join(filter(None, known))}"
              for key, value, known in (("picture", picture, pictures), ("model", model, ["", *names]),
                                        ("second", second, ["", *names]), ("exact", flag, ("0", "1")))
              if value not in known]  # fmt: skip
-    if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", threshold):
-        wrong.append(f"threshold: got {threshold[:50]!r}, expected 0..1")
+    wrong += [f"{key}: got {share[:50]!r}, expected 0..1" for key, share in shares.items()
+              if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", share)]  # fmt: skip
     if wrong:
         status = {"kind": "error", "status": f"address: {'; '.join(wrong)}"}
-        return [status, gr.skip(), told.get("words", words), told.get("none", ""), *[gr.skip()] * 5]
-    return [gr.skip(), pictures[picture], told.get("words", words), told.get("none", ""), float(threshold),
+        return [status, gr.skip(), told.get("words", words), told.get("none", ""), *[gr.skip()] * 6]
+    return [gr.skip(), pictures[picture], told.get("words", words), told.get("none", ""), *map(float, shares.values()),
             model or names[0], second, flag == "1", told.get("heat", "")]  # fmt: skip
 
 
 _ADDRESS_LETTERS = 4000  # which every browser and proxy takes
-_TOLD = ("words", "none", "threshold", "model", "second", "exact", "heat", "picture")
+_TOLD = ("words", "none", "threshold", "absent", "model", "second", "exact", "heat", "picture")
 _PICTURE_SENT = "(file) => file ? JSON.stringify({path: file.path, orig_name: file.orig_name}) : ''"
 _SAY_ASKED = "(...sent) => { window.dispatchEvent(new Event('openvocab-asked')); return sent; }"
 _HEADER = """<h1>A mask per word</h1>

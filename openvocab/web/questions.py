@@ -27,6 +27,7 @@ class Question:
         words: with commas, "|" joining synonyms.
         background: words for "none of these", likewise.
         threshold: scores below it are "none of these"; 0 for none.
+        absent: at most this share of the pixels of words that are not there is shown; 0 for all.
         models: one, or two that answer side by side.
         exact: whether the models' own protocol is kept; else they see the picture once.
         heat: a word whose heat maps are wanted; "" for none.
@@ -38,6 +39,7 @@ class Question:
     words: str
     background: str = ""
     threshold: float = 0.0
+    absent: float = 0.0
     models: tuple[str, ...] = ()
     exact: bool = False
     heat: str = ""
@@ -47,25 +49,26 @@ def question_of(sent: Sequence[Any], uploads: Uploads, session: str) -> Question
     """Reads what a browser sent, which may be anything.
 
     Args:
-        sent: picture ({"path", "orig_name"} as JSON, or ""), words, words for "none of these", threshold, model, second
-            model, whether the protocol is exact, word of the heat maps.
+        sent: picture ({"path", "orig_name"} as JSON, or ""), words, words for "none of these", threshold, share of
+            absent words, model, second model, whether the protocol is exact, word of the heat maps.
         uploads: the pictures.
         session: of the browser.
 
     Raises:
         ValueError: another form, or a picture that is not (or no longer) kept here.
     """
-    picture, words, none, threshold, model, second, exact, heat = sent
+    picture, words, none, threshold, absent, model, second, exact, heat = sent
     texts = {"picture": picture, "words": words, "none": none, "model": model, "second": second, "heat": heat}
     for name, text in texts.items():
         if not isinstance(text, str | None):
             raise ValueError(f"{name}: expected text, got {type(text).__name__}")
-    if not isinstance(threshold, int | float | None) or not 0 <= (threshold or 0) <= 1:
-        raise ValueError(f"threshold: expected 0..1, got {str(threshold)[:20]}")
+    for name, number in {"threshold": threshold, "absent": absent}.items():
+        if not isinstance(number, int | float | None) or not 0 <= (number or 0) <= 1:
+            raise ValueError(f"{name}: expected 0..1, got {str(number)[:20]}")
     path, name = _uploaded(picture, uploads) if picture else (None, "")
     words, none = (", ".join((text or "").splitlines()) for text in (words, none))  # a list that was pasted
-    return Question(session, path, name, words, none, float(threshold or 0), tuple(filter(None, (model, second))),
-                    bool(exact), heat or "")  # fmt: skip
+    return Question(session, path, name, words, none, float(threshold or 0), float(absent or 0),
+                    tuple(filter(None, (model, second))), bool(exact), heat or "")  # fmt: skip
 
 
 def _uploaded(picture: str, uploads: Uploads) -> tuple[Path, str]:

@@ -152,26 +152,35 @@ def test_thresholds_go_with_the_logarithm_of_the_number_of_words(tiny, tmp_path)
         write_curve(path, segmenter.weights_sha256, curve)
 
 
-def test_a_curve_holds_on_other_pictures():
-    """Of words with made cosines, which differ from picture to picture, the bounds hold of the world they come from."""
+def drawn(seed, count):
+    """What pictures may tell: of words with made cosines, which differ from picture to picture."""
+    rng = np.random.default_rng(seed)
+    return [{(words, some): Seen(rng.normal(shift + 0.1 * np.log(words), 1, 200), rng.normal(3 + shift, 1, 200))
+             for words in WORDS for some in (False, True)} for shift in rng.normal(0, 0.3, count)]  # fmt: skip
 
-    def draw(seed, count=40):
-        rng = np.random.default_rng(seed)
-        return [{(words, some): Seen(rng.normal(shift + 0.1 * np.log(words), 1, 200), rng.normal(3 + shift, 1, 200))
-                 for words in WORDS for some in (False, True)} for shift in rng.normal(0, 0.3, count)]  # fmt: skip
 
-    segmenter = tiny_like()
-    curve = curve_of(segmenter, draw(0), {"pictures": 40}, 0)
+def test_a_curve_holds_of_sixty_other_pictures():
+    curve = curve_of(tiny_like(), drawn(101, 300), {"pictures": 300}, 0)
+    others = drawn(1, 1200)
+    sets = [others[start : start + 60] for start in range(0, 1200, 60)]
+    for point in curve.points[::3]:
+        exceeded = np.zeros(len(sets), bool)
+        for place, (words, threshold) in enumerate(zip(WORDS, point.thresholds, strict=True)):
+            none, some, kept = at_threshold(others, words, threshold)
+            assert none <= point.share and (some <= point.share or words == 1)
+            assert kept >= point.kept_at_least[place] - 1e-3  # a bootstrap of pictures that lose nothing says 1
+            exceeded |= [np.nanmax(at_threshold(told, words, threshold)[:2]) > point.share for told in sets]
+        # Each of 7 bounds fails 1 set of 60 in 100, which makes 1.4 of 20, and 3.4 are three deviations.
+        assert exceeded.sum() <= 4
+
+
+def test_few_pictures_give_no_small_shares(monkeypatch):
+    monkeypatch.setattr("openvocab.evaluation.absent._ROUNDS", 100)
+    curve = curve_of(tiny_like(), drawn(0, 40), {"pictures": 40}, 0)
     assert [point.share for point in curve.points] == [share for share in SHARES if share >= 3 / 40]
     assert max(map(curve.least, WORDS)) == 0.1
-    others = draw(1, 1000)
-    for point in curve.points:
-        for place, words_ in enumerate(WORDS):
-            none, some, kept = at_threshold(others, words_, point.thresholds[place])
-            assert none <= point.share and (some <= point.share or words_ == 1)
-            assert kept >= point.kept_at_least[place] - 1e-3  # a bootstrap of pictures that lose nothing says 1
     with pytest.raises(ValueError, match="pictures: expected at least 10 with labels, got 5"):
-        curve_of(segmenter, draw(0, 5), {}, 0)
+        curve_of(tiny_like(), drawn(0, 5), {}, 0)
 
 
 def tiny_like():
@@ -188,18 +197,16 @@ def test_models_that_ship_have_curves(image):
 
 
 def test_the_table_holds_what_is_promised(repository):
-    """On all scenes that calibration never saw, for both methods and every number of words up to 20."""
+    """Of every set of scenes that calibration never saw, for both methods and every number of words up to 20."""
     with open(repository / "benchmarks" / "results" / "none_of_these.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if int(row["words"]) in WORDS]
     assert {(row["model"], int(row["words"])) for row in rows} == {(name, count) for name in (LSEG, CATSEG)
                                                                    for count in WORDS}  # fmt: skip
-    for model, words, share in {(row["model"], row["words"], row["absent"]) for row in rows}:
-        of_it = [row for row in rows if (row["model"], row["words"], row["absent"]) == (model, words, share)]
-        pictures = [int(row["pictures"]) for row in of_it]
-        none, some, kept = (np.average([float(row[key]) for row in of_it], weights=pictures)
-                            for key in ("shown, no word is there", "shown, some are there", "kept"))  # fmt: skip
-        assert none <= float(share) and (words == "1" or some <= float(share)), of_it
-        assert kept >= absent.KEPT and min(float(row["kept"]) for row in of_it) >= absent.KEPT, of_it
+    for row in rows:
+        share, none, some, kept = (
+            float(row[key]) for key in ("absent", "shown, no word is there", "shown, some are there", "kept")
+        )
+        assert none <= share and (row["words"] == "1" or some <= share) and kept >= absent.KEPT, row
 
 
 @pytest.fixture

@@ -108,6 +108,8 @@ TYPED = {
     "threshold": ({"threshold": 7}, "threshold: expected 0..1, got 7"),
     "a threshold of text": ({"threshold": "much"}, "threshold: expected 0..1, got much"),
     "no number": ({"threshold": float("nan")}, "threshold: expected 0..1, got"),
+    "an absent share": ({"absent": -1}, "absent: expected 0..1, got -1"),
+    "no curve": ({"absent": 0.1}, "absent: catseg was built without a file of weights"),
     "words as a number": ({"words": 7}, "words: expected text, got int"),
     "words as a list": ({"none": ["a"]}, "none: expected text, got list"),
     "a picture as text": ({"picture": "/etc/passwd"}, "picture: expected one that was uploaded here"),

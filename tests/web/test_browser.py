@@ -121,6 +121,16 @@ def test_heat_maps_thresholds_and_the_address(page):
     assert page.tab.inner_text(".legend") == legend and page.tab.locator("canvas").count() == 3
 
 
+def test_absent_words(page):
+    page.drop(PICTURES / "garden.png")
+    page.type("dog, tree, spoon")
+    page.tab.click("#more button")
+    page.then(lambda: page.tab.fill("#absent input[type=number]", "0.1"))
+    assert "of absent words at most 10% (cosine from" in page.tab.inner_text("figure")
+    assert "none of these" in page.tab.inner_text(".legend")
+    assert "absent=0.1" in page.tab.evaluate("location.search")
+
+
 def test_scripts_stay_words_and_an_error_is_one_line(page):
     page.drop(PICTURES / "beach.png")
     page.type("<b>hi</b>, ${7*7}, {{sand}}")

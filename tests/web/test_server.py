@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,15 @@ from PIL import Image
 from visitors import WORDS, Visitor, png, served
 
 from openvocab.inference.one_view import one_view
+from openvocab.inference.segmenter import Segmenter
 from openvocab.vocab.vocabulary import Vocabulary
+from openvocab.web.answers import Desk
 from openvocab.web.limits import Limits
-from openvocab.web.questions import question_of
+from openvocab.web.models import Models, Offer
+from openvocab.web.questions import Question, question_of
 from openvocab.web.uploads import Uploads
+
+IMAGES = Path(__file__).parents[2] / "demo" / "images"
 
 
 def labels_of(visitor, pane) -> np.ndarray:
@@ -37,6 +43,23 @@ def test_the_labels_are_the_segmenters(visitor, models, name, exact, tmp_path):
     shares = {label: numbers["share"] for label, numbers in answer["panes"][0]["numbers"].items()}
     areas = (*result.areas, result.none_area)
     assert shares == {str(area.label): pytest.approx(area.share) for area in areas if area.pixels}
+
+
+@pytest.mark.parametrize("exact", (False, True))
+@pytest.mark.parametrize("name", ("emojiscapes_catseg", "emojiscapes_lseg"))
+def test_absent_words_are_left_out_as_the_segmenter_does(name, exact):
+    """Also where the page looks once: the models that it starts with have a curve for that."""
+    segmenter, picture = Segmenter.load(name, device="cpu"), IMAGES / "garden.png"
+    desk = Desk(Models([Offer(name, "", lambda: segmenter, True)]), Limits())
+    question = Question("", picture, picture.name, "dog, tree, spoon, anchor, bus", absent=0.2, models=(name,),
+                        exact=exact)  # fmt: skip
+    *_, answer = desk.answer(question)
+    assert answer["kind"] == "done", answer
+    result = desk.kept.find(answer["panes"][0]["key"])[1]
+    plain = (segmenter if exact else one_view(segmenter))(picture, result.names, absent=0.2)
+    assert np.array_equal(result.labels, plain.labels) and result.none_area.pixels
+    rule = f"of absent words at most 20% (cosine from {plain.absent.threshold:.3f} on)"
+    assert answer["panes"][0]["about"].endswith(rule)
 
 
 def test_one_view_is_said_where_there_were_more(visitor):
@@ -119,7 +142,7 @@ def test_a_picture_is_one_that_was_uploaded(visitor, folder, path):
 ))  # fmt: skip
 def test_a_picture_that_was_not_uploaded(sent, tmp_path):
     with pytest.raises(ValueError, match="^picture: (expected|it is not kept)"):
-        question_of([sent, "cat", "", 0, "catseg", "", False, ""], Uploads(tmp_path, Limits()), "session")
+        question_of([sent, "cat", "", 0, 0, "catseg", "", False, ""], Uploads(tmp_path, Limits()), "session")
 
 
 def test_nothing_may_come_from_another_machine(visitor):
@@ -200,22 +223,22 @@ def test_a_list_that_was_pasted(visitor):
 
 def opened(visitor, told: str) -> list:
     """What the page is given when an address is opened."""
-    loading = [one for one in visitor.http.get("/config").json()["dependencies"] if len(one["outputs"]) == 9][0]
+    loading = [one for one in visitor.http.get("/config").json()["dependencies"] if len(one["outputs"]) == 10][0]
     asked = {"data": [], "fn_index": loading["id"], "session_hash": visitor.session}
     visitor.http.post(f"/gradio_api/queue/join?{told}", json=asked).raise_for_status()
     return list(visitor.updates())[-1]["output"]["data"]
 
 
 def test_an_address_is_taken_whole_or_not_at_all(visitor):
-    view, picture, words, none, threshold, model, second, exact, heat = opened(
-        visitor, "words=a%26b%2C+%F0%9F%90%B6&none=100%25&threshold=0.25&model=lseg&exact=1&heat=a%26b"
+    view, picture, *told = opened(
+        visitor, "words=a%26b%2C+%F0%9F%90%B6&none=100%25&threshold=0.25&absent=0.1&model=lseg&exact=1&heat=a%26b"
     )
-    assert (words, none, threshold, model, second, exact, heat) == ("a&b, \N{DOG FACE}", "100%", 0.25, "lseg", "", True,
-                                                                  "a&b")  # fmt: skip
+    assert told == ["a&b, \N{DOG FACE}", "100%", 0.25, 0.1, "lseg", "", True, "a&b"]
     for told, line in (
         ("model=catseg_l", "model: got 'catseg_l', expected one of catseg, lseg"),
         ("second=x&exact=yes", "second: got 'x', expected one of catseg, lseg; exact: got 'yes'"),
         ("threshold=7", "threshold: got '7', expected 0..1"),
+        ("absent=much", "absent: got 'much', expected 0..1"),
         ("picture=nix.png", "picture: got 'nix.png'"),
     ):
         view, picture, *_ = opened(visitor, told)

@@ -90,7 +90,7 @@ class Visitor:
     def __init__(self, address: str) -> None:
         self.http = httpx.Client(base_url=address, timeout=60, verify=False)  # loading certificates takes a while
         self.session = secrets.token_hex(8)
-        asking = [one for one in self.http.get("/config").json()["dependencies"] if len(one["inputs"]) == 8]
+        asking = [one for one in self.http.get("/config").json()["dependencies"] if len(one["inputs"]) == 9]
         self.number = asking[0]["id"]
 
     def upload(self, content: bytes, name: str = "picture.png") -> httpx.Response:
@@ -101,8 +101,10 @@ class Visitor:
         path = self.upload(content, name).raise_for_status().json()[0]
         return json.dumps({"path": path, "orig_name": name})
 
-    def send(self, picture, words=WORDS, none="", threshold=0, model="catseg", second="", exact=False, heat="") -> None:
-        data = [picture, words, none, threshold, model, second, exact, heat]
+    def send(
+        self, picture, words=WORDS, none="", threshold=0, model="catseg", second="", exact=False, heat="", absent=0
+    ) -> None:
+        data = [picture, words, none, threshold, absent, model, second, exact, heat]
         asked = {"data": data, "fn_index": self.number, "session_hash": self.session}
         self.http.post(
             "/gradio_api/queue/join", content=json.dumps(asked), headers={"content-type": "application/json"}
