@@ -183,18 +183,25 @@ def _vocabulary(text: str) -> "Vocabulary":
 
 
 def _of_dataset(name: str) -> "Vocabulary":
-    """Gives the words of a benchmark's dataset; a text such as "sea_lion" is taken for such a name, too."""
+    """Gives the words of a registered dataset; a text such as "sea_lion" is taken for such a name, too."""
     from openvocab.data.catalog import CATALOG
     from openvocab.vocab.vocabulary import Vocabulary, builtin_names
 
     datasets = {entry.name: entry.vocabulary for entry in CATALOG}
-    if name not in datasets:
-        hint = did_you_mean(name, [*builtin_names(), *datasets], 3)
-        raise ValueError(
-            f"words: got {name!r}, expected a benchmark's vocabulary ({', '.join(builtin_names())}) or "
-            f"dataset{hint}, or words with a comma ({name + ','!r} is one word)"
-        )
-    return Vocabulary.builtin(datasets[name])
+    if name in datasets:
+        return Vocabulary.builtin(datasets[name])
+    from detectron2.data import MetadataCatalog  # takes seconds, the others do not need it
+
+    from openvocab.data.emojiscapes.register import SPLITS, register_emojiscapes
+
+    if name in SPLITS:
+        register_emojiscapes()
+        return MetadataCatalog.get(name).vocabulary
+    hint = did_you_mean(name, [*builtin_names(), *datasets, *SPLITS], 3)
+    raise ValueError(
+        f"words: got {name!r}, expected a benchmark's vocabulary ({', '.join(builtin_names())}) or "
+        f"dataset{hint}, or words with a comma ({name + ','!r} is one word)"
+    )
 
 
 main = command(build_parser, _run)

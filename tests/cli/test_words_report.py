@@ -29,6 +29,14 @@ def test_ade_847_without_a_model(capsys):
     assert "19 words share 9 prompts, so 10 can at best tie:" in capsys.readouterr().out
 
 
+def test_scenes_of_the_small_world(capsys):
+    for dataset, count in (("emojiscapes_mini_test", 135), ("emojiscapes_mini_own", 24)):
+        report = report_of(capsys, dataset)
+        assert (report["words"], report["identical"]) == (count, [])
+    assert words.main(["emojiscapes_mini_tset"]) == 2
+    assert "did you mean emojiscapes_mini_test" in capsys.readouterr().err
+
+
 def test_near_and_never_seen(capsys):
     report = report_of(capsys, "cat, Kitty, sofa, couch, banjo, zither, dog", "--model", SMALL)
     assert [sorted(pair["words"]) for pair in report["near"]] in (
