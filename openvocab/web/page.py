@@ -74,17 +74,6 @@ def build_page(desk: Desk, uploads: Uploads, examples: Examples | None, exact: b
             parts = Parts(gr.Textbox(visible=False), asked, *_options(list(desk.models.offers.values()), exact))
         address = gr.Textbox(visible=False)
 
-        run = dict(
-            fn=_answering(desk, uploads, names),
-            inputs=list(parts),
-            outputs=[view, parts.heat, address],
-            preprocess=False,
-            api_name=False,
-            show_progress="hidden",
-            concurrency_limit=None,
-            trigger_mode="always_last",
-            js=_SAY_ASKED,
-        )
         gr.on(
             [
                 button.click,
@@ -95,7 +84,15 @@ def build_page(desk: Desk, uploads: Uploads, examples: Examples | None, exact: b
                 *(part.input for part in (parts.threshold, parts.absent, parts.exact)),
                 *(part.input for part in (parts.model, parts.second, parts.heat)),
             ],
-            **run,
+            fn=_answering(desk, uploads, names),
+            inputs=list(parts),
+            outputs=[view, parts.heat, address],
+            preprocess=False,
+            api_name=False,
+            show_progress="hidden",
+            concurrency_limit=None,
+            trigger_mode="always_last",
+            js=_SAY_ASKED,
         )
         dropped.change(None, dropped, parts.picture, js=_PICTURE_SENT)
         address.change(None, address, None, js=_PUT_ADDRESS)
