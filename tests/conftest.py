@@ -33,9 +33,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # they sleep while they wait.
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 # Large pages, and memory that is kept when it is free: the reference heads fill and free gigabytes, and a tenth of
-# their time went into small pages, another into getting them anew. A heap that grows by 128 kB gets small pages in spite
-# of it: by 256 MB, golden tests of CAT-Seg spend 18 s in the kernel, not 34. The C library reads its variables when a
-# process starts: they are for the workers and for the processes that tests start.
+# their time went into small pages, another into getting them anew. A heap that grows by 128 kB gets small pages all the
+# same: by 256 MB, the golden tests of CAT-Seg spend 18 s in the kernel, not 34. The C library reads its variables when
+# a process starts: they are for the workers and for the processes that tests start.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 for name, value in (
     ("MALLOC_MMAP_MAX_", "0"),
