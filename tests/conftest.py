@@ -18,9 +18,9 @@ import pytest
 # The gradients of ViT-L/14 took 5.2 GB at their peak, and the default tests 5.4 GB with what they keep.
 GB_PER_WORKER = 6
 
-# Bytes that a worker may hold while nothing runs in it. The slow tests need 8 GB for moments, and two workers that kept
-# them left too little for a third process.
-KEPT = 3 * 10**9
+# GB that a worker may hold after a slow test. Those need 8 GB for moments, and two workers that kept them left too
+# little for a third process. After another test it may hold what it is reckoned with: getting it anew takes time.
+GB_AFTER_SLOW = 3
 
 # Before Triton is first imported: without a GPU its kernels run in the interpreter.
 if not shutil.which("nvidia-smi"):
@@ -141,12 +141,13 @@ def _no_network(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _memory_given_back():
-    """What the allocator keeps beyond `KEPT` goes back after a test: another worker may need it."""
+def _memory_given_back(request):
+    """What the allocator keeps beyond a bound goes back after a test: another worker may need it."""
     yield
     if hasattr(os, "sysconf") and Path("/proc/self/statm").exists():
-        held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        if held > KEPT and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # the GNU C library has it
+        held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
+        bound = GB_AFTER_SLOW if request.node.get_closest_marker("slow") else GB_PER_WORKER
+        if held > bound and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # the GNU C library has it
             libc.malloc_trim(0)
 
 
