@@ -131,7 +131,7 @@ class Desk:
         if unknown:
             notices.append(f"has never seen these words, expect no sense from them: {first_of(unknown)}")
         cut = result.absent
-        rule = f", of absent words at most {cut.absent:.0%} (cosine from {cut.threshold:.3f} on)" if cut else ""
+        rule = f", of absent words at most {100 * cut.absent:g}% (cosine from {cut.threshold:.3f} on)" if cut else ""
         key = self.kept.put_secret(
             (question.name, result), result.image.nbytes + result.labels.nbytes + result.scores.nbytes
         )
