@@ -183,20 +183,16 @@ def _vocabulary(text: str) -> "Vocabulary":
 
 
 def _of_dataset(name: str) -> "Vocabulary":
-    """Gives the words of a registered dataset; a text such as "sea_lion" is taken for such a name, too."""
+    """Gives the words of a dataset; a text such as "sea_lion" is taken for the name of one, too."""
     from openvocab.data.catalog import CATALOG
+    from openvocab.data.emojiscapes.samples import SPLITS, words_of
     from openvocab.vocab.vocabulary import Vocabulary, builtin_names
 
     datasets = {entry.name: entry.vocabulary for entry in CATALOG}
     if name in datasets:
         return Vocabulary.builtin(datasets[name])
-    from detectron2.data import MetadataCatalog  # takes seconds, the others do not need it
-
-    from openvocab.data.emojiscapes.register import SPLITS, register_emojiscapes
-
     if name in SPLITS:
-        register_emojiscapes()
-        return MetadataCatalog.get(name).vocabulary
+        return Vocabulary.from_words(words_of(SPLITS[name][0]))
     hint = did_you_mean(name, [*builtin_names(), *datasets, *SPLITS], 3)
     raise ValueError(
         f"words: got {name!r}, expected a benchmark's vocabulary ({', '.join(builtin_names())}) or "

@@ -243,9 +243,10 @@ def _address(question: Question, update: dict[str, Any], names: dict[str, str]) 
 
 def _from_address(request: gr.Request, offered: Sequence[Path], names: list[str], words: str, exact: bool) -> list[Any]:
     """Reads what `_address` has written; what is unknown is said, and then nothing is asked."""
-    told = {key: value for key, value in request.query_params.items() if key in _TOLD}
+    untouched = [gr.skip()] * (1 + len(Parts._fields))
+    told = {key: value for key, value in request.query_params.items() if key in Parts._fields}
     if not told:  # whoever was faster than this answer keeps what he has typed and dropped
-        return [gr.skip()] * (1 + len(Parts._fields))
+        return untouched
     pictures = {"": gr.skip()} | {file.name: str(file) for file in offered}
     picture, model, second = (told.get(key, "") for key in ("picture", "model", "second"))
     shares, flag = {key: told.get(key, "0") for key in ("threshold", "absent")}, told.get("exact", str(int(exact)))
@@ -257,13 +258,12 @@ def _from_address(request: gr.Request, offered: Sequence[Path], names: list[str]
               if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", share)]  # fmt: skip
     if wrong:
         status = {"kind": "error", "status": f"address: {'; '.join(wrong)}"}
-        return [status, gr.skip(), told.get("words", words), told.get("none", ""), *[gr.skip()] * 6]
+        return [status, gr.skip(), told.get("words", words), told.get("none", ""), *untouched[4:]]
     return [gr.skip(), pictures[picture], told.get("words", words), told.get("none", ""), *map(float, shares.values()),
             model or names[0], second, flag == "1", told.get("heat", "")]  # fmt: skip
 
 
 _ADDRESS_LETTERS = 4000  # which every browser and proxy takes
-_TOLD = ("words", "none", "threshold", "absent", "model", "second", "exact", "heat", "picture")
 _PICTURE_SENT = "(file) => file ? JSON.stringify({path: file.path, orig_name: file.orig_name}) : ''"
 _SAY_ASKED = "(...sent) => { window.dispatchEvent(new Event('openvocab-asked')); return sent; }"
 _HEADER = """<h1>A mask per word</h1>

@@ -6,11 +6,21 @@ from functools import cache
 from typing import Any
 
 from .scenes import IGNORE, Scene
-from .world import World, world
+from .world import HELD_OUT_STYLE, TRAIN_STYLES, World, world
 
 SIZE = 192  # pixels
 OWN = "own"
 _LABELS = re.compile(r"emojiscapes/mini/([^/]+)/([^/]+)/(\d+)/labels")
+
+# name -> (split, styles, number of scenes). The OpenMoji twins need no drawings but PyPI's.
+SPLITS = {
+    "emojiscapes_mini_train": ("train", TRAIN_STYLES, 20000),
+    "emojiscapes_mini_test": ("test", TRAIN_STYLES, 100),
+    "emojiscapes_mini_test_heldout": ("test", (HELD_OUT_STYLE,), 100),
+    "emojiscapes_mini_train_openmoji": ("train", ("openmoji",), 20000),
+    "emojiscapes_mini_test_openmoji": ("test", ("openmoji",), 100),
+    "emojiscapes_mini_own": ("own0", TRAIN_STYLES, 64),
+}
 
 
 def classes_of(split: str, world_: World) -> list[int]:
@@ -24,6 +34,11 @@ def classes_of(split: str, world_: World) -> list[int]:
     if split != "train":
         return list(range(len(world_.classes)))
     return [i for i in range(len(world_.classes)) if i not in world_.novel]
+
+
+def words_of(split: str) -> list[str]:
+    """Gives the words of a split's classes, in the order of their labels."""
+    return [world("mini").classes[i] for i in classes_of(split, world("mini"))]
 
 
 def scene_dict(split: str, styles: Sequence[str], index: int) -> dict[str, Any]:
