@@ -61,6 +61,6 @@ setup(
         ],
         "test": ["pytest>=8", "pytest-xdist>=3.6", "ruff", "scipy>=1.11"],
     },
-    entry_points={"console_scripts": ["openvocab = openvocab.cli.program:main"]},
+    entry_points={"console_scripts": ["openvocab = openvocab.cli.program:process"]},
     cmdclass={"build_py": BuildWithConfigs},
 )

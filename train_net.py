@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from openvocab.cli.program import run_command
+from openvocab.cli.running import end_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,4 +26,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

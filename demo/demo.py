@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from openvocab.cli.program import run_command
+from openvocab.cli.running import end_process
 
 IMAGES = Path(__file__).resolve().parent / "images"
 
@@ -28,4 +29,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -1,8 +1,6 @@
 """`python -m openvocab`: the program `openvocab`, also where scripts are not on the PATH, and under torchrun."""
 
-import sys
-
-from openvocab.cli.program import main
+from openvocab.cli.program import process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

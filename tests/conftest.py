@@ -1,5 +1,6 @@
 """What holds for every test: one thread, and no way out to a network."""
 
+import atexit
 import copy
 import ctypes
 import errno
@@ -59,6 +60,15 @@ def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="of the models in tests/golden: cpu or cuda")
 
 
+def pytest_configure(config):
+    """A worker ends at once: to take apart all that it has imported took it six seconds.
+
+    What is registered first runs last, when others have put things in order. Nobody asks for a worker's exit code.
+    """
+    if hasattr(config, "workerinput"):
+        atexit.register(os._exit, 0)
+
+
 @pytest.hookimpl(optionalhook=True)  # where pytest-xdist is not installed, nobody calls it
 def pytest_xdist_auto_num_workers() -> int:
     """One worker per core that this process may use, fewer where memory is short."""
@@ -111,9 +121,10 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-def pytest_sessionfinish():
-    """Gives it back: some libraries complain of what is left at the end."""
-    gc.unfreeze()
+def pytest_sessionfinish(session):
+    """Gives it back where the process ends as others do: some libraries complain of what is left then."""
+    if not hasattr(session.config, "workerinput"):
+        gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -251,13 +262,17 @@ def script(repository):
 def _loggers_as_before():
     """Jobs add handlers that hold on to the captured output of their test, or stop propagation: nobody else notices."""
 
-    def loggers() -> list[logging.Logger]:
-        known = logging.root.manager.loggerDict.values()
-        return [logging.root, *(logger for logger in known if isinstance(logger, logging.Logger))]
+    def configured() -> dict[logging.Logger, tuple[bool, int, list[logging.Handler]]]:
+        loggers = [logging.root, *logging.root.manager.loggerDict.values()]  # and places where one may come
+        return {
+            logger: (logger.propagate, logger.level, list(logger.handlers))
+            for logger in loggers
+            if isinstance(logger, logging.Logger) and (logger.handlers or logger.level or not logger.propagate)
+        }
 
-    before = {logger: (logger.propagate, logger.level, list(logger.handlers)) for logger in loggers()}
+    before = configured()
     yield
-    for logger in loggers():
+    for logger in {**before, **configured()}:
         logger.propagate, level, logger.handlers = before.get(logger, (True, logging.NOTSET, []))
         if logger.level != level:  # setting it goes through all loggers again, which took 9 ms after every test
             logger.setLevel(level)

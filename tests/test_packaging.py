@@ -70,7 +70,7 @@ def test_metadata(unpacked):
 
 def test_the_wheel_has_the_program(unpacked):
     (path,) = unpacked.glob("*.dist-info/entry_points.txt")
-    assert "openvocab = openvocab.cli.program:main" in path.read_text()
+    assert "openvocab = openvocab.cli.program:process" in path.read_text()
 
 
 def run_elsewhere(unpacked: Path, folder: Path, code: str) -> list[str]:

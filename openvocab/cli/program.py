@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import openvocab
 from openvocab import exit_codes, preflight
-from openvocab.cli.running import run
+from openvocab.cli.running import end_process, run
 from openvocab.console import did_you_mean, escape_what_cannot_be_shown, report, say
 
 COMMANDS = {
@@ -26,6 +26,11 @@ COMMANDS = {
 }
 WITHOUT_INSTALLATION = ("doctor", "models")  # run where packages are missing
 HELP = ("-h", "--help", "help")
+
+
+def process() -> NoReturn:
+    """Is the program `openvocab`: runs what this process was asked for, and ends it."""
+    end_process(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

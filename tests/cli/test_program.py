@@ -144,3 +144,39 @@ def test_as_a_module_and_by_the_file_of_old(repository, tmp_path):
                               text=True, check=False, env=os.environ | {"PYTHONPATH": str(repository)})  # fmt: skip
         name = "openvocab segment" if command[0] == "-m" else command[0].rpartition("/")[2]
         assert done.returncode == 2 and f"--no-such-option (see {name} --help)" in done.stderr
+
+
+ENDING = """
+import atexit, logging.handlers, sys, tempfile, threading, time
+from openvocab.cli.running import end_process
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+kept, folder = Kept(), tempfile.TemporaryDirectory(dir=".")
+kept.itself = kept
+log = logging.handlers.MemoryHandler(10, target=logging.FileHandler("log"))
+log.emit(logging.makeLogRecord({"msg": "logged", "levelno": logging.INFO}))
+atexit.register(print, "registered")
+threading.Thread(target=lambda: (time.sleep(0.2), print("a thread"))).start()
+print("written")
+end_process(3)
+"""
+
+
+def test_a_process_ends_with_all_that_others_have_registered(repository, tmp_path):
+    """Threads, finalizers, handlers of logs; only what nobody waits for is left out: taking objects apart."""
+    done = subprocess.run([sys.executable, "-c", ENDING], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env=os.environ | {"PYTHONPATH": str(repository)})  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (3, "written\na thread\nregistered\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["log"] and (tmp_path / "log").read_text() == "logged\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
+def test_what_cannot_be_written_at_the_end_is_told_by_the_exit_code(repository):
+    code = "from openvocab.cli.running import end_process; print('written'); end_process(0)"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+                              env=os.environ | {"PYTHONPATH": str(repository), "PYTHONUNBUFFERED": ""})  # fmt: skip
+    assert done.returncode == 120 and "No space left on device" in done.stderr
