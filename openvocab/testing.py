@@ -32,7 +32,7 @@ NOUNS = (
 TINY_CATSEG = """\
 MODEL:
   META_ARCHITECTURE: CATSeg
-  CLIP: {NAME: emojiscapes-vit-s8, INPUT_SIZE: 32}
+  CLIP: {NAME: tiny-vit, INPUT_SIZE: 32}
   SEM_SEG_HEAD: {NAME: CATSegHead}
   CATSEG:
     TAPS: [1, 3]
@@ -51,10 +51,10 @@ MODEL:
 TINY_LSEG = """\
 MODEL:
   META_ARCHITECTURE: LSeg
-  CLIP: {NAME: emojiscapes-vit-s8}
+  CLIP: {NAME: tiny-vit}
   SEM_SEG_HEAD: {NAME: LSegHead}
   LSEG:
-    BACKBONE: emojiscapes-vit-s8
+    BACKBONE: tiny-vit
     TAPS: [1, 2, 4, 5]
     TAP_DIMS: [8, 8, 16, 16]
     FEATURES: 8

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from doc_blocks import KEY, PAGES, ROOT, blocks, check_keys, check_places, check_python, check_shell, known_keys
 
+from openvocab.inference.video.logs import quiet
+
 LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "THIRD_PARTY.md", ROOT / "tests" / "golden" / "README.md"]
 WORDS = "cat\ndog\nsofa|couch\ntree\ngrass\nsky\n"
 
@@ -36,7 +38,8 @@ def files_for_readers(folder: Path) -> None:
     for name, picture in zip(names, pictures * 3):
         assert cv2.imwrite(str(folder / name), picture)
     (folder / "words.txt").write_text(WORDS)
-    film = cv2.VideoWriter(str(folder / "clip.mov"), cv2.VideoWriter.fourcc(*"mp4v"), 5, pictures[0].shape[1::-1])
+    with quiet():  # FFmpeg asks once in a process how much it may print, for other tests as well
+        film = cv2.VideoWriter(str(folder / "clip.mov"), cv2.VideoWriter.fourcc(*"mp4v"), 5, pictures[0].shape[1::-1])
     for picture in pictures:
         film.write(picture)
     film.release()

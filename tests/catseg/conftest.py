@@ -7,7 +7,7 @@ from openvocab.engine.setup import build_cfg, build_model
 TINY = {
     "MODEL.DEVICE": "cpu",
     "MODEL.CLIP.PRETRAINED": "",
-    "MODEL.CLIP.NAME": "emojiscapes-vit-s8",
+    "MODEL.CLIP.NAME": "tiny-vit",
     "MODEL.CLIP.INPUT_SIZE": 64,
     "MODEL.CATSEG.TAPS": [1, 3],
     "MODEL.CATSEG.HIDDEN_DIM": 32,

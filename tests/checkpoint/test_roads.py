@@ -25,7 +25,7 @@ SMALL_CLIP = {
 
 @pytest.fixture(scope="module", autouse=True)
 def small_clip(tmp_path_factory):
-    path = tmp_path_factory.mktemp("clip") / "emojiscapes-vit-s8.json"
+    path = tmp_path_factory.mktemp("clip") / "tiny-vit.json"
     path.write_text(json.dumps(SMALL_CLIP))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("openvocab.clip.spec.own_configs", lambda: {path.stem: path})

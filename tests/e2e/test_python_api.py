@@ -90,7 +90,7 @@ def test_pixel_embeddings_live_with_the_words(tiny_lseg, image):
     segmenter = Segmenter.load(tiny_lseg.config, weights=tiny_lseg.weights, device="cpu")
     half, full = segmenter.pixel_embeddings(image), segmenter.pixel_embeddings(image, "image")
     text = segmenter.text_embeddings(WORDS)
-    assert half.shape == (128, 32, 48) and full.shape == (128, 70, 90) and text.shape == (3, 128)
+    assert half.shape == (64, 32, 48) and full.shape == (64, 70, 90) and text.shape == (3, 64)
     for embeddings in (half, full, text.T):
         np.testing.assert_allclose(np.linalg.norm(embeddings, axis=0), 1, atol=1e-5)
     scores = np.einsum("chw,tc->thw", half, text) / 0.07

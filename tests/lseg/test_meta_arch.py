@@ -100,7 +100,7 @@ def test_labels_and_scores(tiny):
 def test_input_size(tiny):
     model = tiny(MODEL__LSEG__INPUT_SIZE=64)
     with torch.no_grad():
-        assert model.pixel_embeddings(image(40, 90)[None]).shape == (1, 128, 32, 32)
+        assert model.pixel_embeddings(image(40, 90)[None]).shape == (1, 64, 32, 32)
     assert answer(model, {"image": image(40, 90), "vocabulary": WORDS})[0]["sem_seg"].shape == (5, 40, 90)
 
 
@@ -110,7 +110,7 @@ def test_pixel_embeddings_are_unit_vectors_in_the_space_of_the_words(tiny):
         pixels = model.pixel_embeddings(image()[None])
         words = Vocabulary.from_words(WORDS)
         text = model.text_features(words).embeddings
-    assert pixels.shape == (1, 128, 48, 32) and text.shape == (5, 1, 128)
+    assert pixels.shape == (1, 64, 48, 32) and text.shape == (5, 1, 64)
     close(pixels.norm(dim=1), torch.ones(1, 48, 32))
     cosines = torch.einsum("chw,tc->thw", pixels[0], text[:, 0])
     close(model.sem_seg_head.regularization(cosines / 0.07), cosines / 0.07)  # none: the identity
@@ -144,7 +144,7 @@ def test_words_are_encoded_once(tiny, monkeypatch):
         ({"MODEL__LSEG__INPUT_SIZE": 40}, "expected a multiple of 32"),
         ({"MODEL__LSEG__TAPS": [1, 2, 4, 6]}, r"taps in 0..5 \(MODEL.LSEG.TAPS"),
         ({"MODEL__LSEG__BACKBONE": "vit_l"}, "expected a vision transformer of timm"),
-        ({"MODEL__LSEG__BACKBONE_PRETRAINED": "imagenet"}, "got 'imagenet' for emojiscapes-vit-s8"),
+        ({"MODEL__LSEG__BACKBONE_PRETRAINED": "imagenet"}, "got 'imagenet' for tiny-vit"),
         ({"MODEL__LSEG__BACKBONE": "resnet101"}, r"expected \[256, 512, 1024, 2048\]"),
         ({"MODEL__LSEG__REGULARIZATION": "deep"}, "MODEL.LSEG.REGULARIZATION"),
         ({"MODEL__LSEG__BLOCK_DEPTH": 1}, "MODEL.LSEG.BLOCK_DEPTH"),
