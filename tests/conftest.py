@@ -49,9 +49,9 @@ for name, value in (
 # "tests" are those in no folder.
 LONGEST_FIRST = ("golden", "e2e", "web", "export", "catseg", "tests", "engine", "kernels")
 
-# Folders whose tests share a worker: one forks processes of a server (`processes`), which takes eight seconds to come
-# up, one imports Gradio, which takes five, one exports a model, which takes ten.
-TOGETHER = ("tests/engine/", "tests/export/", "tests/web/")
+# What shares a worker: the folder whose tests fork processes of a server (`processes`), which takes eight seconds to come
+# up, the one that exports a model, which takes ten, and what imports Gradio, which takes five.
+TOGETHER = {"tests/engine/": "engine", "tests/export/": "export", "tests/web/": "web", "tests/cli/test_web.py": "web"}
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -79,15 +79,15 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file's tests share a worker, and so do those of a folder in `TOGETHER`."""
+    """A file's tests share a worker, and so do those of each name in `TOGETHER`."""
     if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            folders = (folder for folder in TOGETHER if nodeid.startswith(folder))
-            return next(folders, None) or super()._split_scope(nodeid)
+            names = (name for start, name in TOGETHER.items() if nodeid.startswith(start))
+            return next(names, None) or super()._split_scope(nodeid)
 
     return Scheduling(config, log)
 
