@@ -49,8 +49,8 @@ for name, value in (
 # "tests" are those in no folder.
 LONGEST_FIRST = ("golden", "e2e", "web", "export", "catseg", "tests", "engine", "kernels")
 
-# What shares a worker: the folder whose tests fork processes of a server (`processes`), which takes eight seconds to come
-# up, the one that exports a model, which takes ten, and what imports Gradio, which takes five.
+# What shares a worker: the folder whose tests fork processes of a server (`processes`), which takes eight seconds to
+# come up, the one that exports a model, which takes ten, and what imports Gradio, which takes five.
 TOGETHER = {"tests/engine/": "engine", "tests/export/": "export", "tests/web/": "web", "tests/cli/test_web.py": "web"}
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
