@@ -28,8 +28,8 @@ NOUNS = (
     "jar bin mat bar bell drum key cake"
 )
 
-# A config whose model computes in milliseconds and knows nothing; its CLIP, with all of the tokenizer's 49,408 tokens, is
-# that of tests alone: 11 MB, where the smallest that was trained has 39.
+# A config whose model computes in milliseconds and knows nothing. Its CLIP is for tests alone: 11 MB with all of the
+# tokenizer's 49,408 tokens, where the smallest that was trained has 39.
 TINY_CATSEG = """\
 MODEL:
   META_ARCHITECTURE: CATSeg
