@@ -58,7 +58,14 @@ def test_a_busy_port_and_models_that_are_not_there(call):
 def test_as_a_process_it_says_where_it_is_and_leaves_nothing(repository, tmp_path, end):
     environment = os.environ | {"PYTHONPATH": str(repository), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "openvocab", "web", "--port", "0", "--model", "emojiscapes_catseg"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+    )
     lines = [process.stdout.readline() for _ in range(2)]
     assert lines[0] == "models      emojiscapes_catseg\n"
     address = re.fullmatch(r"page        (http://localhost:\d+)  \(Ctrl-C ends it\)\n", lines[1])[1]
