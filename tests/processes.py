@@ -49,6 +49,11 @@ class Forked:
         return texts
 
 
+def heed_ctrl_c() -> None:
+    """For `preexec_fn`: a shell's background jobs ignore Ctrl-C, and so do the processes that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run_forked(script: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess:
     """Runs a script to its end."""
     process = Forked(script, arguments, environment)

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from doc_blocks import KEY, PAGES, ROOT, blocks, check_keys, check_places, check_python, check_shell, known_keys
-
-from openvocab.inference.video.logs import quiet
+from videos import write_frames
 
 LINKED = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "THIRD_PARTY.md", ROOT / "tests" / "golden" / "README.md"]
 WORDS = "cat\ndog\nsofa|couch\ntree\ngrass\nsky\n"
@@ -38,11 +37,7 @@ def files_for_readers(folder: Path) -> None:
     for name, picture in zip(names, pictures * 3):
         assert cv2.imwrite(str(folder / name), picture)
     (folder / "words.txt").write_text(WORDS)
-    with quiet():  # FFmpeg asks once in a process how much it may print, for other tests as well
-        film = cv2.VideoWriter(str(folder / "clip.mov"), cv2.VideoWriter.fourcc(*"mp4v"), 5, pictures[0].shape[1::-1])
-    for picture in pictures:
-        film.write(picture)
-    film.release()
+    write_frames(folder / "clip.mov", pictures, rate=5)
 
 
 def test_enough_runs(capsys):

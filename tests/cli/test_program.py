@@ -53,13 +53,24 @@ def test_ctrl_c_while_packages_are_imported(call, monkeypatch):
     assert (code, out, err) == (exit_codes.INTERRUPTED, "", "interrupted\n")
 
 
-def test_help_onto_a_full_disk(repository):
+@pytest.fixture
+def onto_a_full_disk(repository):
+    """Runs Python with a standard output that takes nothing, buffered as it is for a file."""
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
-    for arguments in (["--help"], ["segment", "--help"]):
+
+    def run(*arguments):
+        environment = os.environ | {"PYTHONPATH": str(repository), "PYTHONUNBUFFERED": ""}
         with open("/dev/full", "w") as full:
-            done = subprocess.run([sys.executable, "-m", "openvocab", *arguments], stdout=full, stderr=subprocess.PIPE,
-                                  text=True, check=False, env=os.environ | {"PYTHONPATH": str(repository)})  # fmt: skip
+            return subprocess.run([sys.executable, *arguments], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  check=False, env=environment)  # fmt: skip
+
+    return run
+
+
+def test_help_onto_a_full_disk(onto_a_full_disk):
+    for arguments in (["--help"], ["segment", "--help"]):
+        done = onto_a_full_disk("-m", "openvocab", *arguments)
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
 
 
@@ -173,10 +184,6 @@ def test_a_process_ends_with_all_that_others_have_registered(repository, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["log"] and (tmp_path / "log").read_text() == "logged\n"
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
-def test_what_cannot_be_written_at_the_end_is_told_by_the_exit_code(repository):
-    code = "from openvocab.cli.running import end_process; print('written'); end_process(0)"
-    with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-                              env=os.environ | {"PYTHONPATH": str(repository), "PYTHONUNBUFFERED": ""})  # fmt: skip
+def test_what_cannot_be_written_at_the_end_is_told_by_the_exit_code(onto_a_full_disk):
+    done = onto_a_full_disk("-c", "from openvocab.cli.running import end_process; print('written'); end_process(0)")
     assert done.returncode == 120 and "No space left on device" in done.stderr

@@ -9,6 +9,7 @@ import sys
 import urllib.request
 
 import pytest
+from processes import heed_ctrl_c
 
 from openvocab import preflight
 from openvocab.cli import program
@@ -64,7 +65,7 @@ def test_as_a_process_it_says_where_it_is_and_leaves_nothing(repository, tmp_pat
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+        preexec_fn=heed_ctrl_c,
     )
     lines = [process.stdout.readline() for _ in range(2)]
     assert lines[0] == "models      emojiscapes_catseg\n"

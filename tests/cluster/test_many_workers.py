@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from processes import heed_ctrl_c
 
 from openvocab import Segmenter, exit_codes
 
@@ -57,8 +57,6 @@ def start(pictures, tmp_path):
         command = [sys.executable, "-m", "openvocab", "segment", "--engine", "ray", "--input", str(pictures),
                    "--vocabulary", ", ".join(WORDS), "--model", "emojiscapes_catseg", "--device", "cpu", "--output",
                    str(output), *options]  # fmt: skip
-        # In the background of a shell SIGINT is ignored, which processes inherit.
-        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         begun.append(
             subprocess.Popen(
                 command,
@@ -66,7 +64,7 @@ def start(pictures, tmp_path):
                 stderr=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
-                preexec_fn=heed,
+                preexec_fn=heed_ctrl_c,
             )
         )
         return begun[-1]

@@ -10,22 +10,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from videos import write_frames
 
 from openvocab.clip.text_encoder import TextEncoder
 from openvocab.inference import marks
-from openvocab.inference.video.logs import quiet
 
 WORDS = ("--vocabulary", "cat, sofa|couch")
 
 
 def write(path: Path, frames: int, rate: float = 10.0) -> Path:
     scene = cv2.resize(np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8), (64, 48))
-    with quiet():
-        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), rate, (64, 48))
-    for shift in range(frames):
-        writer.write(np.ascontiguousarray(np.roll(scene, shift, axis=1)))
-    writer.release()
-    return path
+    moved = [np.ascontiguousarray(np.roll(scene, shift, axis=1)) for shift in range(frames)]
+    return write_frames(path, moved, rate)
 
 
 def length(path: Path) -> tuple[int, float]:

@@ -9,9 +9,9 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.visualizer import VisImage
+from videos import write_frames
 
 from openvocab.engine.setup import build_cfg
-from openvocab.inference.video.logs import quiet
 
 SCENE = cv2.resize(np.random.default_rng(0).integers(0, 255, (5, 6, 3), np.uint8), (60, 48))
 
@@ -68,12 +68,8 @@ def test_it_draws_the_best_class_in_its_colour(demo, monkeypatch):
 
 
 def video(path, frames: int = 4) -> cv2.VideoCapture:
-    with quiet():
-        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"mp4v"), 10, (60, 48))
-    for shift in range(frames):
-        writer.write(np.ascontiguousarray(np.roll(SCENE, 10 * shift, axis=1)))
-    writer.release()
-    return cv2.VideoCapture(str(path))
+    moved = [np.ascontiguousarray(np.roll(SCENE, 10 * shift, axis=1)) for shift in range(frames)]
+    return cv2.VideoCapture(str(write_frames(path, moved)))
 
 
 def test_a_video_gives_a_drawing_for_each_frame(demo, asked, tmp_path):

@@ -5,10 +5,10 @@ import json
 import warnings
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from videos import write_frames
 
 from openvocab.cli import calibrate, segment
 from openvocab.data.emojiscapes import world
@@ -18,7 +18,6 @@ from openvocab.inference import absent, marks
 from openvocab.inference.absent import Curve, Point, cut_of, protocol_of, read_curves, write_curve
 from openvocab.inference.result import Result
 from openvocab.inference.segmenter import Segmenter
-from openvocab.inference.video.logs import quiet
 from openvocab.testing import TINY_CATSEG, TINY_LSEG
 from openvocab.vocab.vocabulary import Vocabulary
 
@@ -259,12 +258,7 @@ def test_calibrate_own_data_and_segment(own_data, tmp_path, monkeypatch, capsys)
 def test_frames_of_a_video_are_cut_as_pictures_are(tmp_path, image, monkeypatch):
     found, overlay = [], Result.overlay
     monkeypatch.setattr(Result, "overlay", lambda self, *more: found.append(self) or overlay(self, *more))
-    codec = cv2.VideoWriter_fourcc(*"mp4v")
-    with quiet():  # FFmpeg asks once in a process how much it may print, for the tests after this one as well
-        writer = cv2.VideoWriter(str(tmp_path / "in.mp4"), cv2.CAP_FFMPEG, codec, 10.0, (70, 50))
-    for _ in range(2):
-        writer.write(image)
-    writer.release()
+    write_frames(tmp_path / "in.mp4", [image, image])
     assert (
         segment.main(
             [

@@ -19,16 +19,22 @@ def grey(value: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
     return frame
 
 
-def write(path: Path, values: Sequence[int], rate: float = 10.0, size: tuple[int, int] = (48, 64)) -> Path:
-    """Writes a frame of each grey value."""
+def write_frames(path: Path, frames: Sequence[np.ndarray], rate: float = 10.0) -> Path:
+    """Writes pictures of one size, (h, w, 3) uint8 in BGR."""
     codec = "MJPG" if path.suffix == ".avi" else "mp4v"
-    with quiet():  # FFmpeg asks once in a process how much it may print
-        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), rate, size[::-1])
+    size = frames[0].shape[1::-1]
+    with quiet():  # FFmpeg asks once in a process how much it may print, for the tests after this one as well
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), rate, size)
     assert writer.isOpened()
-    for value in values:
-        writer.write(grey(value, size))
+    for frame in frames:
+        writer.write(frame)
     writer.release()
     return path
+
+
+def write(path: Path, values: Sequence[int], rate: float = 10.0, size: tuple[int, int] = (48, 64)) -> Path:
+    """Writes a frame of each grey value."""
+    return write_frames(path, [grey(value, size) for value in values], rate)
 
 
 def read(path: Path) -> tuple[list[np.ndarray], float]:
