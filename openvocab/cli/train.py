@@ -289,14 +289,20 @@ def start_processes(args: argparse.Namespace) -> int:
     machines = 1 if args.num_machines is None else args.num_machines
     check_meeting(machines, args.machine_rank or 0, args.dist_url)
     processes, device = count_processes(1 if args.num_gpus is None else args.num_gpus, args.num_processes, machines)
+    cfg = job_config(args, device)
+
+    def what_is_left() -> str:
+        return "interrupted" if args.eval_only or args.dry_run else after_interruption(cfg.OUTPUT_DIR, 0)
+
     return run_processes(
         run,
-        (job_config(args, device), args),
+        (cfg, args),
         processes=processes,
         device=device,
         num_machines=machines,
         machine_rank=args.machine_rank or 0,
         dist_url=args.dist_url or "auto",
+        what_is_left=what_is_left,
     )
 
 

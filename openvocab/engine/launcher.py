@@ -5,9 +5,11 @@ import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from multiprocessing import active_children, get_context
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ CAN_FORK = sys.platform == "linux"
 """Elsewhere libraries do not survive it. On GPUs nobody's do; there Detectron2 starts processes anew."""
 
 SECONDS_TO_END = 10
-"""For a process to end after Ctrl-C, before it is asked more firmly."""
+"""For the processes to end after Ctrl-C, before they are asked more firmly."""
 
 
 def count_processes(num_gpus: int, num_processes: int, num_machines: int = 1) -> tuple[int, str]:
@@ -88,6 +90,7 @@ def run_processes(
     num_machines: int = 1,
     machine_rank: int = 0,
     dist_url: str = "auto",
+    what_is_left: Callable[[], str] = lambda: "interrupted",
 ) -> int:
     """Runs a job in one or several processes (gloo on a CPU, NCCL on GPUs).
 
@@ -99,13 +102,15 @@ def run_processes(
         num_machines: of the whole job.
         machine_rank: of this machine.
         dist_url: where the processes meet; "auto" takes a free port of this machine.
+        what_is_left: asked for a line after Ctrl-C where the first process has not said it: it had not begun, or lost
+            another one before it heard of it.
 
     Returns:
         Exit code, see `openvocab.exit_codes`.
     """
     if device == "cpu" and processes * num_machines > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2's launch takes NCCL wherever a process sees a GPU
-    said = get_context("spawn").Value("i", 0)  # exit code of the first process that has told the user why
+    said = get_context("spawn").Value("i", 0)  # see guarded
     try:
         with forwarding(_signal_children) if processes > 1 else nullcontext():
             if device == "cpu" and processes > 1 and num_machines == 1 and dist_url == "auto" and CAN_FORK:
@@ -121,17 +126,17 @@ def run_processes(
                     dist_url=dist_url,
                     args=(job, tuple(args), processes if device == "cpu" else 1, said),
                 )
-    except (ProcessExitedException, ProcessRaisedException) as error:
-        if said.value:  # what the others died of follows from it
-            return said.value
-        if getattr(error, "exit_code", None) == exit_codes.INTERRUPTED:
-            return _interrupted(said)
-        raise
+    except (ProcessExitedException, ProcessRaisedException):
+        if not said.value:
+            raise
+        _tell_once(said, what_is_left)  # what the others died of follows from it
+        return abs(said.value)
     except SystemExit as error:
         return int(error.code or 0)
     except KeyboardInterrupt:
         _end_children()
-        return _interrupted(said)
+        _tell_once(said, what_is_left)
+        return exit_codes.INTERRUPTED
     return 0
 
 
@@ -168,7 +173,8 @@ def guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int = 
         job: called as `job(*args)`.
         args: of the job.
         processes_sharing_cpu: how many of its processes run on the cores of this machine.
-        said: shared by the processes of a job, the exit code of the first that has spoken: the others say nothing.
+        said: shared by the processes of a job, the exit code of the first that has told the user why: the others say
+            nothing. Below 0 while only those have ended that never do.
 
     Raises:
         SystemExit: the job has failed, or was interrupted.
@@ -185,11 +191,15 @@ def guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int = 
         if said is None:
             return True
         with said.get_lock():
-            first, said.value = said.value == 0, said.value or code
+            first = said.value <= 0
+            said.value = code if first else said.value
         return first
 
     code = report_user_errors(run, may_speak)
     if code:
+        if said is not None:
+            with said.get_lock():
+                said.value = said.value or -code
         sys.exit(code)
 
 
@@ -206,15 +216,20 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+def _children() -> list[BaseProcess]:
+    """Lists them in the order of their ranks, in which they were started and numbered."""
+    return sorted(active_children(), key=lambda child: [int(number) for number in re.findall(r"\d+", child.name)])
+
+
 def _signal_children(number: int) -> None:
-    for child in active_children():
+    # The first one first: it says how far the job is, and would fail of the others' absence before it hears of it.
+    for child in _children():
         os.kill(child.pid, number)
 
 
-def _interrupted(said: Any) -> int:
-    if not said.value:  # Ctrl-C came before the job had begun, or its first process was killed
-        print("interrupted", file=sys.stderr)
-    return exit_codes.INTERRUPTED
+def _tell_once(said: Any, what_is_left: Callable[[], str]) -> None:
+    if said.value <= 0:
+        print(what_is_left(), file=sys.stderr)
 
 
 def _end_children() -> None:
@@ -222,5 +237,6 @@ def _end_children() -> None:
     for act in (None, signal.SIGINT, signal.SIGTERM):
         if act:
             _signal_children(act)
-        for child in active_children():
-            child.join(SECONDS_TO_END)
+        deadline = time.monotonic() + SECONDS_TO_END
+        for child in _children():
+            child.join(max(0.0, deadline - time.monotonic()))

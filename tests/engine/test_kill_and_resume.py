@@ -131,8 +131,18 @@ def test_every_way_to_go_on(toys, tmp_path, method):
         resume(tmp_path, method, toys, launch)
 
 
+def kill_the_second(first, number):
+    """Of the processes that a job's first one has started, which are copies of it."""
+    started = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+    command = Path(f"/proc/{first}/cmdline").read_bytes()
+    _, second = sorted(int(pid) for pid in started if Path(f"/proc/{pid}/cmdline").read_bytes() == command)
+    os.kill(second, number)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("send", [os.killpg, os.kill], ids=["as a terminal does", "to the first process only"])
+@pytest.mark.parametrize(
+    "send", [os.killpg, os.kill, kill_the_second], ids=["as a terminal does", "to the first process only", "to another"]
+)
 def test_ctrl_c_is_answered_once(toys, tmp_path, send):
     output = tmp_path / "out"
     command = [*arguments(tmp_path, ("toy", TOY), output, "--num-processes", "2"), "SOLVER.MAX_ITER", "1000000"]
@@ -143,5 +153,7 @@ def test_ctrl_c_is_answered_once(toys, tmp_path, send):
     assert process.returncode == 130, text
     (line,) = (line for line in text.splitlines() if line.startswith("interrupted"))
     newest = (output / "last_checkpoint").read_text()
-    assert f": --resume goes on with {newest} (iteration " in line and "Traceback" not in text
+    assert f": --resume goes on with {newest} (iteration " in line, text
+    # Where one that does not speak hears of it alone, the first says what it was lost of.
+    assert ("Traceback" in text) == (send is kill_the_second), text
     assert not (output / "job.lock").exists()
