@@ -167,6 +167,27 @@ class TrainingData(NamedTuple):
     fingerprint: dict[str, Any]
 
 
+def samples_per_process(cfg: CfgNode) -> int:
+    """Divides a step's samples among the processes.
+
+    Args:
+        cfg: SOLVER.IMS_PER_BATCH (over all processes), SOLVER.ACCUMULATE.
+
+    Returns:
+        How many each has, over its micro-batches.
+
+    Raises:
+        ValueError: they cannot be divided.
+    """
+    world_size, micro_batches = comm.get_world_size(), cfg.SOLVER.ACCUMULATE
+    if cfg.SOLVER.IMS_PER_BATCH % (world_size * micro_batches):
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH: got {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of {world_size} "
+            f"(processes) x {micro_batches} (SOLVER.ACCUMULATE, micro-batches of each)"
+        )
+    return cfg.SOLVER.IMS_PER_BATCH // world_size
+
+
 def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> TrainLoader:
     """Builds the endless training loader of this process.
 
@@ -185,23 +206,18 @@ def build_train_loader(cfg: CfgNode, *, seed: int, start_draw: int = 0) -> Train
             or no pixel with a class in the labels that are read first.
         FileNotFoundError: a dataset is not on disk.
     """
-    world_size, micro_batches = comm.get_world_size(), cfg.SOLVER.ACCUMULATE
-    if cfg.SOLVER.IMS_PER_BATCH % (world_size * micro_batches):
-        raise ValueError(
-            f"SOLVER.IMS_PER_BATCH: got {cfg.SOLVER.IMS_PER_BATCH}, expected a multiple of {world_size} "
-            f"(processes) x {micro_batches} (SOLVER.ACCUMULATE, micro-batches of each)"
-        )
+    batch_size = samples_per_process(cfg)
     metadata = _common_metadata(cfg.DATASETS.TRAIN)
     dicts = [item for name in cfg.DATASETS.TRAIN for item in dataset_dicts(name)]
     skip = cfg.DATALOADER.SKIP_UNREADABLE
     labels = count_first_labels(dicts, metadata, skip_unreadable=skip)
     sampler = ResumableTrainingSampler(
-        len(dicts), seed=seed, start=start_draw, rank=comm.get_rank(), world_size=world_size
+        len(dicts), seed=seed, start=start_draw, rank=comm.get_rank(), world_size=comm.get_world_size()
     )
     return TrainLoader(
         TrainingData(metadata, labels, evenly_spread(dicts, PICTURES), fingerprint(dicts)),
         _DrawnDataset(dicts, SemSegTrainMapper.from_config(cfg, metadata, seed), skip),
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // world_size,
+        batch_size=batch_size,
         sampler=sampler,
         drop_last=True,
         num_workers=cfg.DATALOADER.NUM_WORKERS,

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from openvocab.clip.low_rank import LowRankState
 from openvocab.data import fingerprint
-from openvocab.data.loader import build_train_loader, dataset_dicts
+from openvocab.data.loader import build_train_loader, dataset_dicts, samples_per_process
 from openvocab.engine import changes
 from openvocab.engine.checkpointing import AtomicCheckpointer, load_weights_for_cfg
 from openvocab.engine.divergence import Diverged
@@ -69,6 +69,7 @@ class Trainer(DefaultTrainer):
         require_start(cfg)
         record = run_record(cfg)
         cfg = scale_to_processes(cfg, comm.get_world_size() * cfg.SOLVER.ACCUMULATE)
+        samples_per_process(cfg)  # refuses what cannot be divided, before the model is built
         self.cfg = cfg
         self.data_seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         model = self.build_model(cfg)

@@ -72,6 +72,9 @@ def test_a_batch_smaller_than_the_number_of_processes(toys, tmp_path, monkeypatc
     monkeypatch.setattr("openvocab.data.loader.comm.get_world_size", lambda: 8)
     with pytest.raises(ValueError, match=r"SOLVER.IMS_PER_BATCH: got 4, expected a multiple of 8 \(processes\)"):
         build_train_loader(toy_cfg(tmp_path), seed=5)
+    monkeypatch.setattr(Trainer, "build_model", lambda cfg: pytest.fail("it takes long, and was built in vain"))
+    with pytest.raises(ValueError, match=r"expected a multiple of 8 \(processes\) x 1"):
+        Trainer(toy_cfg(tmp_path, **{"SOLVER.REFERENCE_WORLD_SIZE": "0"}))
 
 
 def spoil(*paths):
