@@ -18,12 +18,14 @@ class Entry(NamedTuple):
     """One line of a legend.
 
     Attributes:
-        text: what is written.
+        text: what is written; cut where there is no room.
         colour: RGB, 0..255; None draws no swatch ("+n more").
+        share: written after it, and never cut; ASCII.
     """
 
     text: str
     colour: tuple[int, int, int] | None
+    share: str = ""
 
 
 def colours(count: int) -> np.ndarray:
@@ -83,7 +85,7 @@ def draw_inside(picture: np.ndarray, entries: list[Entry]) -> np.ndarray:
         return picture.copy()
     pad = size // 3
     room = width // 2 - row - 3 * pad
-    texts = [cut(*_written(line.text, size), room) for line in lines]
+    texts = [cut(*_written(line, size), room, len(line.share)) for line in lines]
     box_width = row + 3 * pad + round(max(font.getlength(text) for text, font in texts))
     box_height = row * len(lines) + 2 * pad
     # Only the corner passes through PIL: a picture of 48 million pixels would be copied twice otherwise.
@@ -113,12 +115,13 @@ def draw_below(picture: np.ndarray, entries: list[Entry], size: int | None = Non
     size = size or int(np.clip(width / 40, 12, 96))
     row, pad = round(size * 1.5), size // 2
     usable = width - 2 * pad
-    whole = [_written(line.text, size) for line in lines]
+    whole = [_written(line, size) for line in lines]
     widest = row + 2 * pad + max(font.getlength(text) for text, font in whole)
     columns = max(1, min(len(lines), int(usable // widest)))
     per_column = -(-len(lines) // columns)
     step = usable // columns
-    texts = [cut(text, font, step - row - 2 * pad) for text, font in whole]
+    room = step - row - 2 * pad
+    texts = [cut(*text, room, len(line.share)) for text, line in zip(whole, lines, strict=True)]
     strip = Image.new("RGB", (width, per_column * row + 2 * pad), "white")
     draw = ImageDraw.Draw(strip)
     for column in range(columns):
@@ -140,7 +143,7 @@ def draw_notice(picture: np.ndarray, text: str) -> np.ndarray:
     width = picture.shape[1]
     size = int(np.clip(width / 40, 12, 48))
     row, pad = round(size * 1.4), size // 2
-    lines, font = [""], _written(text, size)[1]
+    lines, font = [""], font_for(text, size)[1]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width - 2 * pad or not lines[-1]:
@@ -155,31 +158,34 @@ def draw_notice(picture: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([picture, np.asarray(strip)], axis=0)
 
 
-def cut(text: str, font: ImageFont.FreeTypeFont, room: float) -> tuple[str, ImageFont.FreeTypeFont]:
+def cut(text: str, font: ImageFont.FreeTypeFont, room: float, kept: int = 0) -> tuple[str, ImageFont.FreeTypeFont]:
     """Shortens a text to a width with an ellipsis.
 
     Args:
         text: one line.
         font: that it is drawn in.
         room: width in pixels.
+        kept: how many letters at its end stay in any case.
 
     Returns:
         The text, of which at least the first letter stays, and the font.
     """
     if font.getlength(text) <= room:
         return text, font
-    low, high = 1, len(text)
+    low, high = 1, len(text) - kept
+    end = ELLIPSIS + " " * (kept > 0) + text[len(text) - kept :]
     while low < high:  # the longest prefix that fits, by bisection: names may have thousands of letters
         middle = (low + high + 1) // 2
-        if font.getlength(text[:middle] + ELLIPSIS) <= room:
+        if font.getlength(text[:middle] + end) <= room:
             low = middle
         else:
             high = middle - 1
-    return text[:low] + ELLIPSIS, font
+    return text[:low] + end, font
 
 
-def _written(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    return font_for(" ".join(text.split()), size)  # a line break inside a word would break the layout
+def _written(line: Entry, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    # A line break inside a word would break the layout.
+    return font_for(" ".join(f"{line.text} {line.share}".split()), size)
 
 
 def _draw_lines(draw, lines, texts, corner: tuple[int, int], row: int) -> None:

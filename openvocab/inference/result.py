@@ -300,11 +300,9 @@ class Result:
 
     def _legend(self) -> list[legend.Entry]:
         table = legend.colours(len(self.names))
-        entries = [
-            legend.Entry(f"{area.name} {_percent(area.share)}", tuple(table[area.label])) for area in self.occurring()
-        ]
+        entries = [legend.Entry(area.name, tuple(table[area.label]), _percent(area.share)) for area in self.occurring()]
         if self.none_area.pixels:
-            entries.append(legend.Entry(f"(none of these) {_percent(self.none_area.share)}", NONE_COLOUR))
+            entries.append(legend.Entry("(none of these)", NONE_COLOUR, _percent(self.none_area.share)))
         return entries
 
     def _strips(self) -> Iterator[slice]:

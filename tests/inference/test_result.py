@@ -1,5 +1,6 @@
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -84,7 +85,8 @@ def test_overlay_refuses_a_wrong_alpha():
 
 def test_legend_lists_own_words_by_area_then_none():
     result = make([[1, 1, 1, 0], [-1, -1, 1, 1]], ["cat", "dog", "absent"])
-    assert [entry.text for entry in result._legend()] == ["dog 62.5 %", "cat 12.5 %", "(none of these) 25.0 %"]
+    assert [(entry.text, entry.share) for entry in result._legend()] == [
+        ("dog", "62.5 %"), ("cat", "12.5 %"), ("(none of these)", "25.0 %")]  # fmt: skip
     assert result._legend()[0].colour == tuple(legend.colours(2)[1])
 
 
@@ -96,11 +98,17 @@ def test_legend_is_shortened_with_a_count():
     assert legend.shorten(entries, 0) == []
 
 
-def test_long_words_end_in_an_ellipsis():
-    cut, font = legend.cut(*legend._written("a very long word " * 100, 12), 80)
-    assert cut.endswith("…") and font.getlength(cut) <= 80
-    assert legend.cut(*legend._written("cat", 12), 80)[0] == "cat"
-    assert legend.cut(*legend._written("two\nlines", 12), 200)[0] == "two lines"
+@pytest.mark.parametrize(("share", "end"), [("", "…"), ("75.3 %", "… 75.3 %"), ("100.0 %", "… 100.0 %")])
+def test_long_words_end_in_an_ellipsis_and_keep_their_share(share, end):
+    def written(word, room):
+        text, font = legend._written(legend.Entry(word, None, share), 12)
+        return legend.cut(text, font, room, len(share))
+
+    cut, font = written("a very long word " * 100, 110)
+    assert re.fullmatch(f"a ver.*{re.escape(end)}", cut) and 80 < font.getlength(cut) <= 110
+    assert written("cat", 110)[0] == written("cat\n", 110)[0] == f"cat {share}".strip()
+    assert written("two\nlines", 200)[0] == f"two lines {share}".strip()
+    assert written("cat", 1)[0] == f"c{end}", "at least the first letter"
 
 
 @pytest.mark.parametrize("count,dtype,none", [(3, np.uint8, 255), (254, np.uint8, 255), (255, np.uint16, 65535)])
