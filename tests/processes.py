@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["openvocab.cli.train", "toy_method"])
@@ -49,9 +50,23 @@ class Forked:
         return texts
 
 
-def heed_ctrl_c() -> None:
-    """For `preexec_fn`: a shell's background jobs ignore Ctrl-C, and so do the processes that they start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def start_program(*arguments: str, **options: Any) -> subprocess.Popen:
+    """Starts `openvocab` in a fresh interpreter, with pipes for what it prints; it heeds Ctrl-C.
+
+    A shell's background jobs ignore that, and so do the processes that they start.
+
+    Args:
+        arguments: of the program.
+        options: of `subprocess.Popen`.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", "openvocab", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
 
 
 def run_forked(script: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess:

@@ -192,7 +192,8 @@ def guarded(job: Callable[..., None], args: tuple, processes_sharing_cpu: int = 
             return True
         with said.get_lock():
             first = said.value <= 0
-            said.value = code if first else said.value
+            if first:
+                said.value = code
         return first
 
     code = report_user_errors(run, may_speak)

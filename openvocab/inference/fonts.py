@@ -16,13 +16,14 @@ def font_for(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
     """Finds a font that has every character of a text: DejaVu Sans (Latin, Greek, Cyrillic), else one of the system's.
 
     Args:
-        text: one line.
+        text: what is written in one line: a line break inside a word would break the layout, and becomes a blank.
         size: in pixels.
 
     Returns:
         The text and its font. Where no font on this machine has all the characters, they are escaped (U+732B as
         "u732b" after a backslash), which is warned of once per word: boxes would tell nothing.
     """
+    text = " ".join(text.split())
     file = _file_for("".join(sorted(set(text) - ASCII)))
     if file is None:
         return text.encode("ascii", "backslashreplace").decode(), ImageFont.truetype(_dejavu(), size)

@@ -121,7 +121,7 @@ def draw_below(picture: np.ndarray, entries: list[Entry], size: int | None = Non
     per_column = -(-len(lines) // columns)
     step = usable // columns
     room = step - row - 2 * pad
-    texts = [cut(*text, room, len(line.share)) for text, line in zip(whole, lines, strict=True)]
+    texts = [cut(text, font, room, len(line.share)) for (text, font), line in zip(whole, lines, strict=True)]
     strip = Image.new("RGB", (width, per_column * row + 2 * pad), "white")
     draw = ImageDraw.Draw(strip)
     for column in range(columns):
@@ -184,8 +184,7 @@ def cut(text: str, font: ImageFont.FreeTypeFont, room: float, kept: int = 0) -> 
 
 
 def _written(line: Entry, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    # A line break inside a word would break the layout.
-    return font_for(" ".join(f"{line.text} {line.share}".split()), size)
+    return font_for(f"{line.text} {line.share}", size)
 
 
 def _draw_lines(draw, lines, texts, corner: tuple[int, int], row: int) -> None:

@@ -188,7 +188,7 @@ def bars(lines: Sequence[Bar], width: int = 2 * PANEL, most: int | None = None) 
 def _draw_bar(draw: ImageDraw.ImageDraw, bar: Bar, corner: tuple[int, int], width: int, length: float) -> None:
     left, top = corner
     start, room = left + round(_LABEL_SHARE * width), round((1 - _LABEL_SHARE) * width) - 9 * _TEXT
-    text, font = legend.cut(*font_for(" ".join(bar.text.split()), _TEXT), start - left - 2 * _GAP)
+    text, font = legend.cut(*font_for(bar.text, _TEXT), start - left - 2 * _GAP)
     middle = top + _BAR_ROW // 2
     draw.text((left + _GAP, middle), text, fill="black", font=font, anchor="lm")
     end = start + max(1, round(length * room))
@@ -198,7 +198,7 @@ def _draw_bar(draw: ImageDraw.ImageDraw, bar: Bar, corner: tuple[int, int], widt
 
 def _line(text: str, width: int) -> np.ndarray:
     strip = Image.new("RGB", (width, round(1.8 * _TEXT)), "white")
-    shown, font = legend.cut(*font_for(" ".join(text.split()), _TEXT), width - 2 * _GAP)
+    shown, font = legend.cut(*font_for(text, _TEXT), width - 2 * _GAP)
     ImageDraw.Draw(strip).text((_GAP, strip.height // 2), shown, fill="black", font=font, anchor="lm")
     return np.asarray(strip)
 

@@ -207,7 +207,8 @@ def test_errors_are_one_line_with_model_address_reason_and_what_to_do(told, serv
 def test_whether_a_file_can_be_had_is_known_within_the_limit(told, server):
     for case in ("size, mute", "mute", "drip"):  # one would wait for 20 s, the other for ever
         assert float(LIMIT) <= told[case]["seconds"] < float(LIMIT) + 10, case
-    for case in ("401", "403", "404", "429", "500", "portal"):  # no second attempt
+    assert server.asked("mute", "HEAD") == [None, None]  # once for each of the two calls
+    for case in ("drip", "401", "403", "404", "429", "500", "portal"):  # no second attempt
         assert (server.asked(case, "HEAD"), server.asked(case, "GET")) == ([None], []), case
 
 

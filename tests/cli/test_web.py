@@ -4,12 +4,10 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
 
 import pytest
-from processes import heed_ctrl_c
+from processes import start_program
 
 from openvocab import preflight
 from openvocab.cli import program
@@ -58,15 +56,7 @@ def test_a_busy_port_and_models_that_are_not_there(call):
 @pytest.mark.parametrize("end", (signal.SIGINT, signal.SIGTERM))
 def test_as_a_process_it_says_where_it_is_and_leaves_nothing(repository, tmp_path, end):
     environment = os.environ | {"PYTHONPATH": str(repository), "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "openvocab", "web", "--port", "0", "--model", "emojiscapes_catseg"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        preexec_fn=heed_ctrl_c,
-    )
+    process = start_program("web", "--port", "0", "--model", "emojiscapes_catseg", env=environment)
     lines = [process.stdout.readline() for _ in range(2)]
     assert lines[0] == "models      emojiscapes_catseg\n"
     address = re.fullmatch(r"page        (http://localhost:\d+)  \(Ctrl-C ends it\)\n", lines[1])[1]

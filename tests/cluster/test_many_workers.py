@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from processes import heed_ctrl_c
+from processes import start_program
 
 from openvocab import Segmenter, exit_codes
 
@@ -54,19 +54,9 @@ def start(pictures, tmp_path):
     begun = []
 
     def run(*options: str, output: Path = tmp_path / "rows") -> subprocess.Popen:
-        command = [sys.executable, "-m", "openvocab", "segment", "--engine", "ray", "--input", str(pictures),
-                   "--vocabulary", ", ".join(WORDS), "--model", "emojiscapes_catseg", "--device", "cpu", "--output",
-                   str(output), *options]  # fmt: skip
-        begun.append(
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-                preexec_fn=heed_ctrl_c,
-            )
-        )
+        arguments = ["segment", "--engine", "ray", "--input", str(pictures), "--vocabulary", ", ".join(WORDS),
+                     "--model", "emojiscapes_catseg", "--device", "cpu", "--output", str(output), *options]  # fmt: skip
+        begun.append(start_program(*arguments, start_new_session=True))
         return begun[-1]
 
     yield run
